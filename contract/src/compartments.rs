@@ -1,0 +1,165 @@
+//! `services/compartments`: creates, lists, limits and destroys compartments.
+//!
+//! The daemon speaks to it over [`crate::channel::well_known::COMPARTMENTS`]; native clients call it with the same messages in a shared Space.
+
+use crate::{compartment::Spec, images::Digest};
+use alloc::{string::String, vec::Vec};
+use serde::{Deserialize, Serialize};
+
+/// Limits of a compartment; `None` is unlimited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Memory in bytes, everything included.
+    pub memory: Option<u64>,
+    /// CPU bandwidth in thousandths of a CPU.
+    pub cpu_millis: Option<u64>,
+    /// Weight, 1..=10000 (cgroup v2's `cpu.weight`); 100 is normal.
+    pub cpu_weight: Option<u64>,
+    /// Bit mask of CPUs.
+    pub cpu_set: Option<u64>,
+    /// Processes and threads.
+    pub threads: Option<u64>,
+}
+
+/// Everything a compartment is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Create {
+    /// Chosen by the client, unique among the living.
+    pub id: u64,
+    /// Channel that will reach the compartment (see [`crate::compartment`]); 0: none.
+    pub channel: u32,
+    /// Layers, lowest first.
+    pub layers: Vec<Digest>,
+    /// Limits.
+    pub budget: Budget,
+    /// What to run and how.
+    pub spec: Spec,
+}
+
+/// To the service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Creates and starts a compartment.
+    Create(Create),
+    /// Kills a compartment at once, with everything in it.
+    Destroy {
+        /// Which.
+        id: u64,
+    },
+    /// Changes limits (only those that are `Some`).
+    Update {
+        /// Which.
+        id: u64,
+        /// New limits.
+        budget: Budget,
+    },
+    /// Reads use and limits.
+    Stat {
+        /// Which.
+        id: u64,
+    },
+    /// Lists the living.
+    List,
+    /// Lists every capability the compartment holds, from the kernel's own table.
+    Capabilities {
+        /// Which.
+        id: u64,
+    },
+}
+
+/// From the service, in the order of the requests, except `Died`, which comes when it happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    /// Done.
+    Done,
+    /// Answer to `Create`.
+    Created {
+        /// Nanoseconds from the receipt of the request to the personality's first instruction being scheduled.
+        nanoseconds: u64,
+    },
+    /// Answer to `Stat`.
+    Stat(Stat),
+    /// Answer to `List`: identities.
+    List(Vec<u64>),
+    /// Answer to `Capabilities`.
+    Capabilities(Vec<CapabilityRecord>),
+    /// The request was refused.
+    Refused(Refusal),
+    /// A compartment has died and everything it held has been given back.
+    Died {
+        /// Which.
+        id: u64,
+        /// How.
+        death: Death,
+    },
+}
+
+/// How a compartment ended, as far as the service knows (the personality reports its process's exit status itself).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Death {
+    /// Its personality ended by itself.
+    Ended,
+    /// It was destroyed on request.
+    Destroyed,
+    /// Its personality faulted or broke a rule of the kernel.
+    Crashed(String),
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// No compartment has this identity.
+    UnknownCompartment,
+    /// The identity is taken.
+    IdentityTaken,
+    /// A layer is not in the store.
+    UnknownLayer(Digest),
+    /// The memory limit is below what a compartment needs (bytes needed).
+    TooLittleMemory(u64),
+    /// The CPU set names no CPU the machine has.
+    NoSuchCpu,
+    /// The machine's memory or objects are exhausted.
+    OutOfMemory,
+    /// The spec is malformed.
+    BadSpec(String),
+}
+
+/// Use and limits of a compartment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stat {
+    /// Bytes in use, highest ever, limit.
+    pub memory: (u64, u64, Option<u64>),
+    /// Nanoseconds of CPU time.
+    pub cpu_nanoseconds: u64,
+    /// Times throttled.
+    pub throttled: u64,
+    /// Threads in use, highest ever, limit.
+    pub threads: (u64, u64, Option<u64>),
+    /// Kernel objects in use.
+    pub objects: u64,
+    /// Capability slots in use.
+    pub slots: u64,
+}
+
+/// One capability that a compartment holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilityRecord {
+    /// Slot number.
+    pub slot: u32,
+    /// Kind of the object (`kernel_abi::Kind` number).
+    pub kind: u8,
+    /// Rights (`kernel_abi::Rights` bits).
+    pub rights: u16,
+    /// Identity of the object in this machine.
+    pub object: u32,
+    /// What it is for: the name it was handed under, or what the personality made of it (empty: made by the compartment itself).
+    pub name: String,
+}
+
+/// Labels of calls through a compartments Gate.
+pub mod call {
+    /// One capability: a Space whose first bytes are a [`crate::wire`] encoding of a `Request`; the answer is written over it. Word 0: pages of the Space.
+    pub const REQUEST: u32 = 1;
+    /// As REQUEST, with a second capability: a Notification; word 1 is the mask of bits signalled when the compartment created by the request has died.
+    pub const REQUEST_WATCHED: u32 = 2;
+}
