@@ -1,0 +1,89 @@
+/* Clocks, sleeping, timers. */
+#include "check.h"
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
+#include <sys/times.h>
+
+static int64_t now(clockid_t clock)
+{
+    struct timespec t;
+    CHECK(clock_gettime(clock, &t) == 0);
+    return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+CASE(clocks_go_forward, "clock_gettime(2)")
+{
+    int64_t last = now(CLOCK_MONOTONIC);
+    for (int i = 0; i < 10000; i++) { int64_t t = now(CLOCK_MONOTONIC); CHECK(t >= last); last = t; }
+    CHECK(now(CLOCK_REALTIME) > 1600000000ll * 1000000000);
+    struct timeval tv;
+    CHECK(gettimeofday(&tv, 0) == 0 && llabs(tv.tv_sec - now(CLOCK_REALTIME) / 1000000000) <= 1 && llabs(time(0) - tv.tv_sec) <= 1);
+    struct timespec t;
+    CHECK(clock_getres(CLOCK_MONOTONIC, &t) == 0);
+    CHECK_ERRNO(clock_gettime(99, &t), EINVAL);
+}
+
+CASE(sleeping_lasts, "nanosleep(2)")
+{
+    int64_t before = now(CLOCK_MONOTONIC);
+    struct timespec t = { 0, 30000000 };
+    CHECK(nanosleep(&t, 0) == 0 && now(CLOCK_MONOTONIC) - before >= 30000000);
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &t) == 0);
+    t.tv_nsec += 20000000;
+    if (t.tv_nsec >= 1000000000) { t.tv_nsec -= 1000000000; t.tv_sec++; }
+    CHECK(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, 0) == 0);
+    CHECK(now(CLOCK_MONOTONIC) >= t.tv_sec * 1000000000ll + t.tv_nsec);
+    t.tv_nsec = 1000000000;
+    CHECK_ERRNO(nanosleep(&t, 0), EINVAL);
+}
+
+CASE(processor_time_is_counted, "clock_gettime(2)")
+{
+    int64_t before = now(CLOCK_PROCESS_CPUTIME_ID);
+    for (volatile int i = 0; i < 20000000; i++) ;
+    CHECK(now(CLOCK_PROCESS_CPUTIME_ID) > before);
+    struct rusage u;
+    CHECK(getrusage(RUSAGE_SELF, &u) == 0 && u.ru_utime.tv_sec * 1000000 + u.ru_utime.tv_usec > 0);
+    pid_t pid = fork();
+    if (pid == 0) { for (volatile int i = 0; i < 20000000; i++) ; _exit(0); }
+    CHECK(wait_status(pid) == 0 && getrusage(RUSAGE_CHILDREN, &u) == 0 && u.ru_utime.tv_sec * 1000000 + u.ru_utime.tv_usec > 0);
+}
+
+static volatile sig_atomic_t ticks;
+static void tick(int signal) { (void)signal; ticks++; }
+CASE(interval_timers_repeat, "setitimer(2)")
+{
+    signal(SIGALRM, tick);
+    struct itimerval t = { { 0, 10000 }, { 0, 10000 } }, old;
+    CHECK(setitimer(ITIMER_REAL, &t, 0) == 0);
+    while (ticks < 3) pause();
+    CHECK(getitimer(ITIMER_REAL, &old) == 0 && old.it_interval.tv_usec == 10000);
+    t = (struct itimerval){ 0 };
+    CHECK(setitimer(ITIMER_REAL, &t, 0) == 0);
+    CHECK(alarm(100) == 0 && alarm(0) == 100);
+}
+
+CASE(posix_timers_signal, "timer_create(2)")
+{
+    timer_t id;
+    signal(SIGUSR2, tick);
+    struct sigevent e = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2 };
+    struct itimerspec t = { { 0, 0 }, { 0, 10000000 } };
+    CHECK(timer_create(CLOCK_MONOTONIC, &e, &id) == 0 && timer_settime(id, 0, &t, 0) == 0);
+    while (!ticks) pause();
+    CHECK(timer_delete(id) == 0);
+    CHECK_ERRNO(timer_delete(id), EINVAL);
+}
+
+CASE(timer_descriptors, "timerfd_create(2)")
+{
+    int fd = timerfd_create(CLOCK_MONOTONIC, 0);
+    struct itimerspec t = { { 0, 5000000 }, { 0, 5000000 } };
+    uint64_t n = 0;
+    CHECK(fd >= 0 && timerfd_settime(fd, 0, &t, 0) == 0);
+    sleep_ms(30);
+    CHECK(read(fd, &n, 8) == 8 && n >= 3);
+    struct pollfd f = { fd, POLLIN, 0 };
+    CHECK(poll(&f, 1, 1000) == 1);
+}
