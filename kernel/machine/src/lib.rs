@@ -30,4 +30,30 @@
 //!
 //! Upcalls, defined by the kernel binary and implemented in core: `on_operation`, `on_guest_exit`, `on_home_fault`, `on_interrupt`, `on_idle`. Each
 //! runs to completion with interrupts off on the CPU's one kernel stack, and before it returns it has chosen what to resume.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_os = "none", no_std)]
+
+#[cfg(not(target_os = "none"))]
+mod fake;
+pub mod object;
+mod percpu;
+mod types;
+#[cfg(target_os = "none")]
+mod x86;
+
+#[cfg(not(target_os = "none"))]
+pub use fake::{
+    Context, Machine, VECTOR_FRAMES, boot_memory, boot_words, copy, cpu, cpu_count, device_range_allowed, flush_all, flush_page,
+    frame_of, frame_pointer, frame_words, idle, interrupt, irq_free, irq_route, irq_unmask, irq_vector, kernel_entries, log_bytes, now,
+    on_cpu, port_access, power, random, relax, resume, resume_none, set_timer, table, ticks_per_second, zero,
+};
+pub use percpu::{CpuCell, PerCpu};
+pub use types::{
+    BootMemory, CpuId, DEVICE_VECTORS, FRAME_WORDS, Frame, FrameRange, Interrupt, Ipi, MAX_CPUS, MAX_RANGES, MachineError,
+    Message, Mode, PowerAction, REGISTERS, Reg, Roots, Table, Trigger, Vector, entry,
+};
+#[cfg(target_os = "none")]
+pub use x86::{
+    Context, VECTOR_FRAMES, boot_memory, boot_words, copy, cpu, cpu_count, device_range_allowed, flush_all, flush_page,
+    frame_of, frame_pointer, frame_words, idle, interrupt, irq_free, irq_route, irq_unmask, irq_vector, kernel_entries, log_bytes, now,
+    port_access, power, random, relax, resume, resume_none, set_timer, table, ticks_per_second, zero,
+};
