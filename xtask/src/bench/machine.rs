@@ -1,0 +1,122 @@
+//! The emulated machine both systems run in: one set of flags, one runner.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::{
+    io::Read,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// How time passes in the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// One CPU, one instruction is one nanosecond: figures are instructions, exact and repeatable.
+    Icount,
+    /// Two CPUs, host time: figures are nanoseconds, only ratios of one session mean anything.
+    Wall,
+}
+
+/// The CPU model. `erms` and `fsrm` are off because QEMU counts each iteration of a string instruction; `la57` because it changes page-table depth.
+const CPU: &str = "max,la57=off,erms=off,fsrm=off";
+
+/// What must be equal on both sides for two figures to be compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Flags {
+    /// Machine type.
+    pub(crate) machine: String,
+    /// RAM in MiB.
+    pub(crate) memory: u32,
+    /// Time.
+    pub(crate) mode: Mode,
+    /// Seed of guest randomness.
+    pub(crate) seed: u32,
+}
+
+impl Flags {
+    /// The flags as QEMU's arguments.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut arguments: Vec<String> =
+            "-nodefaults -no-user-config -display none -no-reboot -serial stdio -cpu"
+                .split(' ')
+                .map(str::to_owned)
+                .collect();
+        arguments.push(CPU.to_owned());
+        arguments.extend(["-M".into(), self.machine.clone(), "-m".into(), self.memory.to_string()]);
+        let time = match self.mode {
+            Mode::Icount => format!(
+                "-icount shift=0,sleep=off -smp 1 -seed {} -rtc base=2026-01-01T00:00:00,clock=vm",
+                self.seed
+            ),
+            Mode::Wall => "-accel tcg,thread=multi -smp 2".to_owned(),
+        };
+        arguments.extend(time.split(' ').map(str::to_owned));
+        arguments
+    }
+}
+
+/// Boots a kernel and gives what it printed on the serial line; an error when it does not end in time.
+pub(crate) fn run(
+    flags: &Flags,
+    kernel: &Path,
+    image: &Path,
+    command_line: &str,
+    limit: Duration,
+    mut on_line: impl FnMut(&str),
+) -> Result<String> {
+    let mut child = Command::new("qemu-system-x86_64")
+        .args(flags.arguments())
+        .args(["-nic", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel"])
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(image)
+        .args(["-append", command_line])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .context("qemu-system-x86_64 cannot be started (cargo xtask setup installs it)")?;
+    let mut stdout = child.stdout.take().context("no pipe to QEMU")?;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = stdout.read(&mut buffer) {
+            if sender.send(buffer[..length].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    let end = Instant::now() + limit;
+    let (mut text, mut shown) = (String::new(), 0);
+    loop {
+        match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                bail!("the machine did not end within {} s; it printed:\n{}", limit.as_secs(), tail(&text));
+            }
+        }
+        while let Some(length) = text[shown..].find('\n') {
+            on_line(text[shown..shown + length].trim_end());
+            shown += length + 1;
+        }
+    }
+    child.wait()?;
+    Ok(text)
+}
+
+/// The last lines of an output, for an error message.
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
+
+/// QEMU's version line.
+pub(crate) fn version() -> Result<String> {
+    let text = super::packages::output(Command::new("qemu-system-x86_64").arg("--version"))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,111 @@
+//! The report's pictures, as SVG: bars of ratios and lines over a growing number.
+
+use std::fmt::Write as _;
+
+const WIDTH: f64 = 760.0;
+const COLOURS: [&str; 4] = ["#8a8f98", "#c9803a", "#b3434b", "#2f6fb0"];
+
+/// A line of a chart: name and points.
+pub(crate) struct Line {
+    /// Name in the legend.
+    pub(crate) name: String,
+    /// Points, x ascending, both positive.
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// Lines on logarithmic axes.
+pub(crate) fn lines(title: &str, x_name: &str, y_name: &str, lines: &[Line]) -> String {
+    let all: Vec<(f64, f64)> = lines.iter().flat_map(|line| line.points.iter().copied()).collect();
+    let range = |pick: fn(&(f64, f64)) -> f64| {
+        let low = all.iter().map(pick).reduce(f64::min).unwrap_or(1.0).max(1.0);
+        let high = all.iter().map(pick).fold(1.0, f64::max).max(low * 1.01);
+        (low.ln(), high.ln())
+    };
+    let ((x0, x1), (y0, y1)) = (range(|p| p.0), range(|p| p.1));
+    let place = |(x, y): (f64, f64)| {
+        (
+            80.0 + (x.max(1.0).ln() - x0) / (x1 - x0) * (WIDTH - 220.0),
+            340.0 - (y.max(1.0).ln() - y0) / (y1 - y0) * 280.0,
+        )
+    };
+    let mut svg = open(title, 400.0);
+    let _ = writeln!(svg, "<text x='{}' y='385' text-anchor='middle'>{x_name}</text>", WIDTH / 2.0 - 30.0);
+    let _ = writeln!(svg, "<text x='80' y='48'>{y_name}</text>");
+    let decade = |ln: f64| ln / 10f64.ln();
+    for power in decade(y0).ceil() as i32..=decade(y1).floor() as i32 {
+        let tick = 10f64.powi(power);
+        let (_, y) = place((x0.exp(), tick));
+        let _ = writeln!(
+            svg,
+            "<path d='M80 {y:.1}H{:.1}' stroke='#ddd'/><text x='74' y='{:.1}' text-anchor='end'>{}</text>",
+            WIDTH - 140.0,
+            y + 4.0,
+            short(tick)
+        );
+    }
+    for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+        let path: Vec<String> =
+            line.points.iter().map(|point| place(*point)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let _ = writeln!(
+            svg,
+            "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2'/>",
+            path.join(" ")
+        );
+        if let Some((x, y)) = line.points.last().map(|point| place(*point)) {
+            let _ = writeln!(svg, "<text x='{:.1}' y='{:.1}' fill='{colour}'>{}</text>", x + 6.0, y + 4.0, line.name);
+        }
+    }
+    svg + "</svg>\n"
+}
+
+/// Horizontal bars of ratios; 1 is marked.
+pub(crate) fn bars(title: &str, values: &[(String, f64)]) -> String {
+    let height = 60.0 + 18.0 * values.len() as f64;
+    let most = values.iter().map(|(_, value)| *value).fold(1.5, f64::max);
+    let scale = (WIDTH - 320.0) / most;
+    let mut svg = open(title, height);
+    for (index, (name, value)) in values.iter().enumerate() {
+        let y = 44.0 + 18.0 * index as f64;
+        let colour = if *value <= 1.0 { COLOURS[3] } else { COLOURS[2] };
+        let _ = writeln!(
+            svg,
+            "<text x='210' y='{:.1}' text-anchor='end'>{name}</text><rect x='220' y='{y:.1}' width='{:.1}' height='13' fill='{colour}'/><text x='{:.1}' y='{:.1}'>{value:.2}</text>",
+            y + 11.0,
+            value * scale,
+            226.0 + value * scale,
+            y + 11.0
+        );
+    }
+    let _ = writeln!(svg, "<path d='M{:.1} 38V{:.1}' stroke='#444' stroke-dasharray='3'/>", 220.0 + scale, height - 10.0);
+    svg + "</svg>\n"
+}
+
+fn open(title: &str, height: f64) -> String {
+    format!(
+        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' font-family='sans-serif' font-size='12'>\n<rect width='100%' height='100%' fill='white'/>\n<text x='20' y='24' font-size='15'>{title}</text>\n"
+    )
+}
+
+fn short(value: f64) -> String {
+    match value {
+        v if v >= 1e9 => format!("{:.0} G", v / 1e9),
+        v if v >= 1e6 => format!("{:.0} M", v / 1e6),
+        v if v >= 1e3 => format!("{:.0} k", v / 1e3),
+        v => format!("{v:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_well_formed_whatever_the_values() {
+        let line = Line { name: "ours".into(), points: vec![(1.0, 5.0), (64.0, 9e6)] };
+        let flat = Line { name: "flat".into(), points: vec![(1.0, 5.0)] };
+        for svg in [lines("t", "x", "y", &[line, flat]), lines("t", "x", "y", &[]), bars("t", &[("a".into(), 2.0)])] {
+            assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The report: one JSON document, a page of tables, and the comparison with an earlier report.
+
+use super::{figures::Sample, machine::Flags, packages::Package};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt::Write as _};
+
+/// Version of the JSON document; `docs/benchmarks.md` describes it.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// One figure on every system that has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    /// Suite it belongs to.
+    pub(crate) suite: String,
+    /// Name.
+    pub(crate) name: String,
+    /// Unit of all numbers.
+    pub(crate) unit: String,
+    /// `process`, `crun`, `runc` (Linux) and `ours`.
+    pub(crate) systems: BTreeMap<String, Sample>,
+    /// Median of ours divided by the best Linux median that is comparable.
+    pub(crate) ratio: Option<f64>,
+    /// Most our median may be, where the project has promised one.
+    pub(crate) bound: Option<f64>,
+    /// Why the figure is refused.
+    pub(crate) void: Option<String>,
+}
+
+/// The whole report.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// [`SCHEMA`].
+    pub(crate) schema: u32,
+    /// Commit measured, with `+` when the work tree differs.
+    pub(crate) commit: String,
+    /// Day of the run.
+    pub(crate) date: String,
+    /// QEMU's version.
+    pub(crate) qemu: String,
+    /// Flags of both sides.
+    pub(crate) flags: Flags,
+    /// Packages of the Linux side.
+    pub(crate) packages: Vec<Package>,
+    /// The figures.
+    pub(crate) figures: Vec<Figure>,
+}
+
+impl Report {
+    /// Figures that were refused.
+    pub(crate) fn void(&self) -> impl Iterator<Item = &Figure> {
+        self.figures.iter().filter(|figure| figure.void.is_some())
+    }
+
+    /// The page of tables.
+    pub(crate) fn markdown(&self) -> String {
+        let mut page = format!(
+            "# Benchmark of {} ({})\n\n{}; machine {}, {} MiB, seed {}.\n\nMedians. *ratio* is ours divided by the best comparable Linux figure.\n",
+            self.commit, self.date, self.qemu, self.flags.machine, self.flags.memory, self.flags.seed
+        );
+        let mut suite = "";
+        for figure in &self.figures {
+            if figure.suite != suite {
+                suite = &figure.suite;
+                let _ = write!(
+                    page,
+                    "\n## {suite}\n\n| figure | unit | process | crun | runc | ours | ratio | bound |\n| --- | --- | --: | --: | --: | --: | --: | --: |\n"
+                );
+            }
+            let cell = |system: &str| match figure.systems.get(system) {
+                Some(sample) => number(sample.p50),
+                None => String::new(),
+            };
+            let ratio = match (&figure.void, figure.ratio) {
+                (Some(reason), _) => format!("void: {reason}"),
+                (None, Some(ratio)) => format!("{ratio:.2}"),
+                (None, None) => String::new(),
+            };
+            let bound = figure.bound.map(number).unwrap_or_default();
+            let _ = writeln!(
+                page,
+                "| {} | {} | {} | {} | {} | {} | {ratio} | {bound} |",
+                figure.name,
+                figure.unit,
+                cell("process"),
+                cell("crun"),
+                cell("runc"),
+                cell("ours")
+            );
+        }
+        page
+    }
+
+    /// Figures of ours whose median changed by more than 1 %, worst first: (name, before, after).
+    pub(crate) fn changes(&self, before: &Self) -> Vec<(String, f64, f64)> {
+        let earlier: BTreeMap<_, _> = before
+            .figures
+            .iter()
+            .filter_map(|figure| Some((figure.name.as_str(), figure.systems.get("ours")?.p50)))
+            .collect();
+        let mut changes: Vec<(String, f64, f64)> = self
+            .figures
+            .iter()
+            .filter_map(|figure| {
+                let after = figure.systems.get("ours")?.p50;
+                let before = *earlier.get(figure.name.as_str())?;
+                ((after / before - 1.0).abs() > 0.01).then(|| (figure.name.clone(), before, after))
+            })
+            .collect();
+        changes.sort_by(|a, b| (b.2 / b.1).total_cmp(&(a.2 / a.1)));
+        changes
+    }
+}
+
+/// A number with thousands separators.
+pub(crate) fn number(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::machine::Mode;
+    use super::*;
+
+    fn report(median: f64) -> Report {
+        let sample = Sample { n: 11, min: median, p50: median, p99: median, max: median };
+        let figure = Figure {
+            suite: "micro".into(),
+            name: "getpid".into(),
+            unit: "instructions".into(),
+            systems: [("ours".to_owned(), sample)].into(),
+            ratio: None,
+            bound: Some(450.0),
+            void: None,
+        };
+        let flags = Flags { machine: "q35".into(), memory: 2048, mode: Mode::Icount, seed: 1 };
+        Report {
+            schema: SCHEMA,
+            commit: "c".into(),
+            date: "d".into(),
+            qemu: "q".into(),
+            flags,
+            packages: vec![],
+            figures: vec![figure],
+        }
+    }
+
+    #[test]
+    fn changes_above_one_percent_are_listed_both_ways() {
+        assert!(report(1000.0).changes(&report(1005.0)).is_empty());
+        assert_eq!(report(1020.0).changes(&report(1000.0)).len(), 1);
+        assert_eq!(report(900.0).changes(&report(1000.0)), [("getpid".to_owned(), 1000.0, 900.0)]);
+    }
+
+    #[test]
+    fn the_page_shows_numbers_in_groups() {
+        assert_eq!(number(1_519_198.0), "1 519 198");
+        assert!(report(1234.0).markdown().contains("| 1 234 |"));
+    }
+}
