@@ -139,8 +139,7 @@ fn every_form_and_compression_gives_the_same_layers() {
         assert_eq!(record.config.stop_signal, "SIGQUIT");
         seen.push(record.layers);
         let archive = Source::OciArchive { path: layout.archive(), tag: Some("v1".to_owned()) };
-        let again =
-            import(&store.store, &archive, Some("x"), Limits::default(), &mut |_| Ok(()));
+        let again = import(&store.store, &archive, Some("x"), Limits::default(), &mut |_| Ok(()));
         let again = again.unwrap();
         assert_eq!((again.id, again.layers), (record.id, seen[0].clone()));
         assert_eq!(again.names, ["image:v1", "x:latest"]);
@@ -159,8 +158,7 @@ fn layers_of_two_images_are_stored_once_and_removed_with_the_last() {
         .finish(&json!({ "Cmd": ["two"] }));
     let import = |layout: &Layout, name| {
         let mut report = |_: &Progress| Ok(());
-        import(&store.store, &layout.source(), Some(name), Limits::default(), &mut report)
-            .unwrap()
+        import(&store.store, &layout.source(), Some(name), Limits::default(), &mut report).unwrap()
     };
     let (first, second) = (import(&one, "one"), import(&two, "two"));
     assert_eq!(first.layers[0], second.layers[0]);
