@@ -46,6 +46,14 @@ impl<T> PerCpu<T> {
         Self { cells }
     }
 
+    /// Gives every CPU's value to `reset`: for host tests, which start the kernel more than once.
+    #[cfg(not(target_os = "none"))]
+    pub fn reset(&self, mut reset: impl FnMut(&mut T)) {
+        for cpu in 0..MAX_CPUS {
+            crate::on_cpu(cpu, || self.with(&mut reset));
+        }
+    }
+
     /// Lets `use_value` work on this CPU's value.
     ///
     /// # Panics

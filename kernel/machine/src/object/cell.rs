@@ -141,6 +141,12 @@ impl<T: Object> Ref<T> {
         Borrow { cell: self.cell, entry: PhantomData }
     }
 
+    /// A borrow for the rest of a kernel entry: even if this reference goes, the cell stays until the entry ends.
+    #[must_use]
+    pub fn protect<'e>(&self, _entry: &'e Entry) -> Borrow<'e, T> {
+        Borrow { cell: self.cell, entry: PhantomData }
+    }
+
     /// Whether both refer to one object.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {

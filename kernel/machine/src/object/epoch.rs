@@ -109,8 +109,8 @@ pub fn collect(entry: &Entry, work: &mut Work, mut release: impl FnMut(Frame)) {
 /// Forgets retired cells, for a fake machine that starts again.
 #[cfg(not(target_os = "none"))]
 pub(crate) fn reset() {
-    for cpu in 0..MAX_CPUS {
-        crate::on_cpu(cpu, || RETIRED.with(|list| *list = RetiredList::new()));
-        WORDS[cpu].0.store(OUTSIDE, Ordering::Release);
+    RETIRED.reset(|list| *list = RetiredList::new());
+    for word in &WORDS {
+        word.0.store(OUTSIDE, Ordering::Release);
     }
 }

@@ -1,0 +1,225 @@
+//! A Domain's capability table: a radix of slot tables, read without locks.
+//!
+//! The first 512 slots are one table that hangs off the Domain itself, since most Domains need no more; the others hang below four middle
+//! tables. A table of the radix is added by compare-and-swap and stays until the Domain is reclaimed.
+
+use super::{Amounts, Domain};
+use crate::frames;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use kernel_abi::{Error, Kind, Rights, Slot, cap::SLOT_LIMIT};
+use kernel_machine::{
+    self as machine, FRAME_WORDS, Frame,
+    object::{AnyBorrow, AnyRef, Borrow, Entry, Object, SlotTable, Work},
+};
+
+/// Slots in one table.
+const LEAF: u64 = FRAME_WORDS as u64;
+/// Middle tables.
+const MIDDLES: usize = (SLOT_LIMIT as u64 / LEAF / LEAF) as usize;
+
+/// What a lookup found.
+#[derive(Clone, Copy, Debug)]
+pub struct Capability<'e> {
+    /// The object.
+    pub object: AnyBorrow<'e>,
+    /// The rights.
+    pub rights: Rights,
+}
+
+impl<'e> Capability<'e> {
+    /// The object as one of kind `T`, if the capability has certain rights.
+    ///
+    /// # Errors
+    /// `WrongKind`, `MissingRight`.
+    #[inline]
+    pub fn get<T: Object>(self, rights: Rights) -> Result<Borrow<'e, T>, Error> {
+        let object = self.object.downcast().ok_or(Error::WrongKind)?;
+        if self.rights.contains(rights) { Ok(object) } else { Err(Error::MissingRight) }
+    }
+    /// The object's kind.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        self.object.kind()
+    }
+}
+
+/// The radix. Frame number 0 means "no table".
+#[derive(Debug)]
+pub(super) struct Table {
+    first: AtomicU32,
+    middles: [AtomicU32; MIDDLES],
+    /// Where `clear` goes on.
+    cleared: AtomicU64,
+}
+
+impl Table {
+    pub(super) const fn new() -> Self {
+        Self { first: AtomicU32::new(0), middles: [const { AtomicU32::new(0) }; MIDDLES], cleared: AtomicU64::new(0) }
+    }
+
+    /// The table that holds a slot, and the slot's place in it.
+    #[inline]
+    fn leaf(&self, slot: u64) -> Option<(SlotTable, usize)> {
+        let index = (slot % LEAF) as usize;
+        if slot < LEAF {
+            let frame = frame(self.first.load(Ordering::Acquire))?;
+            return Some((SlotTable::new(frame), index));
+        }
+        let middle = frame(self.middles.get((slot / LEAF / LEAF) as usize)?.load(Ordering::Acquire))?;
+        let word = machine::table(middle).get((slot / LEAF % LEAF) as usize)?;
+        let leaf = frame(word.load(Ordering::Acquire) as u32)?;
+        Some((SlotTable::new(leaf), index))
+    }
+
+    pub(super) fn lookup<'e>(&self, slot: u64, entry: &'e Entry) -> Result<Capability<'e>, Error> {
+        let (table, index) = self.leaf(slot).ok_or(Error::NoCapability)?;
+        let (object, rights) = table.get(index, entry).ok_or(Error::NoCapability)?;
+        if object.is_dead() {
+            return Err(Error::NoCapability);
+        }
+        Ok(Capability { object, rights: Rights::from_bits_truncate(rights) })
+    }
+
+    /// Makes sure that the slot's table exists and the slot is empty.
+    pub(super) fn prepare(&self, domain: &Borrow<'_, Domain>, slot: u64, entry: &Entry) -> Result<(), Error> {
+        if slot == 0 || slot >= u64::from(SLOT_LIMIT) {
+            return Err(Error::BadArgument);
+        }
+        if self.leaf(slot).is_none() {
+            self.grow(domain, slot)?;
+        }
+        match self.leaf(slot) {
+            Some((table, index)) if table.is_empty(index) || self.clear_dead(domain, slot, entry) => Ok(()),
+            Some(_) => Err(Error::SlotOccupied),
+            None => Err(Error::OutOfFrames),
+        }
+    }
+
+    /// Empties a slot whose object has been destroyed; whether it did.
+    fn clear_dead(&self, domain: &Borrow<'_, Domain>, slot: u64, entry: &Entry) -> bool {
+        let held = self.leaf(slot).and_then(|(table, index)| table.get(index, entry));
+        held.is_some_and(|(object, _)| object.is_dead()) && self.remove(domain, slot)
+    }
+
+    fn grow(&self, domain: &Borrow<'_, Domain>, slot: u64) -> Result<(), Error> {
+        if slot < LEAF {
+            return add_table(domain, |new| self.first.compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire).is_ok());
+        }
+        let place = self.middles.get((slot / LEAF / LEAF) as usize).ok_or(Error::BadArgument)?;
+        if place.load(Ordering::Acquire) == 0 {
+            add_table(domain, |new| place.compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire).is_ok())?;
+        }
+        let middle = frame(place.load(Ordering::Acquire)).ok_or(Error::OutOfFrames)?;
+        let word = machine::table(middle).get((slot / LEAF % LEAF) as usize).ok_or(Error::BadArgument)?;
+        if word.load(Ordering::Acquire) == 0 {
+            add_table(domain, |new| word.compare_exchange(0, u64::from(new), Ordering::AcqRel, Ordering::Acquire).is_ok())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn install(
+        &self,
+        domain: &Borrow<'_, Domain>,
+        slot: u64,
+        object: AnyRef,
+        rights: Rights,
+        entry: &Entry,
+    ) -> Result<(), Error> {
+        self.prepare(domain, slot, entry)?;
+        domain.charge(Amounts::slot())?;
+        let installed = match self.leaf(slot) {
+            Some((table, index)) => table.install(index, object, rights.bits()).map_err(|_| Error::SlotOccupied),
+            None => Err(Error::OutOfFrames),
+        };
+        if installed.is_err() {
+            domain.discharge(Amounts::slot());
+        }
+        installed
+    }
+
+    pub(super) fn remove(&self, domain: &Borrow<'_, Domain>, slot: u64) -> bool {
+        let Some(object) = self.leaf(slot).and_then(|(table, index)| table.take(index)) else { return false };
+        domain.discharge(Amounts::slot());
+        drop(object);
+        true
+    }
+
+    /// The next occupied slot, looking at a bounded number of slots per table that exists.
+    pub(super) fn next<'e>(&self, from: u64, entry: &'e Entry) -> Option<(Slot, Capability<'e>)> {
+        let mut slot = from.max(1);
+        while slot < u64::from(SLOT_LIMIT) {
+            let Some((table, index)) = self.leaf(slot) else {
+                slot = self.skip(slot);
+                continue;
+            };
+            if let Some((object, rights)) = table.get(index, entry).filter(|(object, _)| !object.is_dead()) {
+                return Some((slot as Slot, Capability { object, rights: Rights::from_bits_truncate(rights) }));
+            }
+            slot += 1;
+        }
+        None
+    }
+
+    /// The first slot after the missing table that would hold `slot`.
+    fn skip(&self, slot: u64) -> u64 {
+        let middle = self.middles.get((slot / LEAF / LEAF) as usize).map_or(0, |word| word.load(Ordering::Acquire));
+        let span = if slot < LEAF || middle != 0 { LEAF } else { LEAF * LEAF };
+        (slot / span + 1) * span
+    }
+
+    /// One slice of emptying every slot: whether all are empty.
+    pub(super) fn clear(&self, domain: &Borrow<'_, Domain>, work: &mut Work) -> bool {
+        let mut slot = self.cleared.load(Ordering::Relaxed);
+        while slot < u64::from(SLOT_LIMIT) {
+            if !work.spend(1) {
+                break;
+            }
+            if self.leaf(slot).is_none() {
+                slot = self.skip(slot);
+                continue;
+            }
+            self.remove(domain, slot);
+            slot += 1;
+        }
+        self.cleared.store(slot, Ordering::Relaxed);
+        slot >= u64::from(SLOT_LIMIT)
+    }
+
+    /// Gives the radix's frames back; nobody can look anything up any more.
+    pub(super) fn free(&self, domain: &Borrow<'_, Domain>) {
+        for place in &self.middles {
+            let Some(middle) = frame(place.swap(0, Ordering::AcqRel)) else { continue };
+            for word in machine::table(middle) {
+                if let Some(leaf) = frame(word.load(Ordering::Acquire) as u32) {
+                    free_table(domain, leaf);
+                }
+            }
+            free_table(domain, middle);
+        }
+        if let Some(first) = frame(self.first.swap(0, Ordering::AcqRel)) {
+            free_table(domain, first);
+        }
+    }
+}
+
+fn frame(number: u32) -> Option<Frame> {
+    (number != 0).then(|| Frame::new(number))
+}
+
+fn add_table(domain: &Borrow<'_, Domain>, install: impl FnOnce(u32) -> bool) -> Result<(), Error> {
+    domain.charge(Amounts::frames(1))?;
+    let Some(frame) = frames::allocate_zeroed() else {
+        domain.discharge(Amounts::frames(1));
+        return Err(Error::OutOfFrames);
+    };
+    if !install(frame.number()) {
+        // Another CPU was first; its table serves as well.
+        free_table(domain, frame);
+    }
+    Ok(())
+}
+
+fn free_table(domain: &Borrow<'_, Domain>, frame: Frame) {
+    frames::free(frame);
+    domain.discharge(Amounts::frames(1));
+}

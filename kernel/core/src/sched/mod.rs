@@ -1,0 +1,508 @@
+//! The scheduler: which thread each CPU runs, and the timers.
+//!
+//! Owns: run queues, timer wheels, the current thread of every CPU, accounting of time. Must not know: why threads wait.
+//!
+//! A thread is in the queue of the CPU that ran it last; only a CPU that idles takes one away, and only if its old CPU has wholly left it
+//! (`on_cpu`). A direct switch (a call to a waiting server, its answer) skips the queues; the time then still counts for the
+//! caller's Domain, until the scheduler chooses anew.
+
+mod queue;
+mod wheel;
+
+use crate::{
+    counter::{self, Counter},
+    domain::Domain,
+    lock,
+    space::shootdown,
+    thread::{
+        NO_CPU, Thread,
+        wait::{self, Wait},
+    },
+};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use kernel_abi::{Error, resource::UNLIMITED};
+use kernel_machine::{
+    self as machine, CpuId, Ipi, MAX_CPUS, PerCpu,
+    object::{Borrow, Entry, Ref, SpinLock},
+};
+use queue::RunQueue;
+use wheel::Wheel;
+
+/// Deadlines beyond this many ticks are none.
+const FAR: u64 = 1 << 57;
+/// Timers that one entry lets expire or moves at most.
+const TIMER_STEPS: u32 = 64;
+
+/// What a CPU runs.
+struct Cpu {
+    current: Option<Ref<Thread>>,
+    /// Who pays for the time since `since`, if not the current thread's Domain.
+    payer: Option<Ref<Domain>>,
+    since: u64,
+    slice_end: u64,
+    programmed: u64,
+}
+
+static CPUS: PerCpu<Cpu> =
+    machine::per_cpu!(Cpu { current: None, payer: None, since: 0, slice_end: 0, programmed: 0 });
+static QUEUES: [SpinLock<RunQueue>; MAX_CPUS] = [const { SpinLock::new(lock::SCHEDULER, RunQueue::new()) }; MAX_CPUS];
+static WHEELS: [SpinLock<Wheel>; MAX_CPUS] = [const { SpinLock::new(lock::WHEEL, Wheel::new()) }; MAX_CPUS];
+static RESCHEDULE: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
+/// The Domain each CPU runs a thread of, by identity.
+static RUNNING: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+/// CPUs that idle.
+static IDLE: AtomicU64 = AtomicU64::new(0);
+/// Base-two logarithm of the ticks in a bucket of virtual time, about half a millisecond.
+static GRAIN: AtomicU32 = AtomicU32::new(20);
+
+/// Sets the scheduler up.
+pub fn boot() {
+    let grain = (machine::ticks_per_second() / 2048).max(2).ilog2();
+    GRAIN.store(grain, Ordering::Relaxed);
+    #[cfg(not(target_os = "none"))]
+    reset();
+}
+
+#[cfg(not(target_os = "none"))]
+fn reset() {
+    CPUS.reset(|cpu| *cpu = Cpu { current: None, payer: None, since: 0, slice_end: 0, programmed: 0 });
+    for queue in &QUEUES {
+        // The old threads lie in a machine that is gone.
+        core::mem::forget(core::mem::take(&mut *queue.lock()));
+    }
+    for wheel in &WHEELS {
+        core::mem::forget(core::mem::take(&mut *wheel.lock()));
+    }
+    IDLE.store(0, Ordering::Relaxed);
+    shootdown::reset();
+}
+
+fn grain() -> u32 {
+    GRAIN.load(Ordering::Relaxed)
+}
+
+/// Length of a turn.
+fn slice() -> u64 {
+    8 << grain()
+}
+
+/// The current thread of this CPU, for the rest of the entry.
+#[must_use]
+pub fn current(entry: &Entry) -> Option<Borrow<'_, Thread>> {
+    CPUS.with(|cpu| cpu.current.as_ref().map(|thread| thread.protect(entry)))
+}
+
+/// Asks this CPU to choose anew before it leaves the kernel.
+pub fn request_reschedule() {
+    RESCHEDULE[machine::cpu()].store(true, Ordering::Relaxed);
+}
+
+/// Makes every CPU that runs a thread of a Domain look at its thread's fate.
+pub fn interrupt_domain(domain: Borrow<'_, Domain>) {
+    for (cpu, running) in RUNNING.iter().enumerate().take(machine::cpu_count()) {
+        if running.load(Ordering::SeqCst) == domain.identity() {
+            interrupt(cpu);
+        }
+    }
+}
+
+/// Makes every CPU look at its thread's fate.
+pub fn interrupt_all() {
+    (0..machine::cpu_count()).for_each(interrupt);
+}
+
+fn interrupt(cpu: CpuId) {
+    if cpu == machine::cpu() {
+        request_reschedule();
+    } else {
+        machine::interrupt(cpu, Ipi::Reschedule);
+    }
+}
+
+fn allows(thread: &Thread, cpu: CpuId) -> bool {
+    thread.cpus() & 1 << cpu != 0
+}
+
+/// Makes a thread runnable: on the CPU it ran on, or on one that idles.
+pub fn ready(thread: Ref<Thread>) {
+    let target = place(&thread);
+    thread.sched.cpu.store(target, Ordering::Relaxed);
+    thread.domain().schedule.count_runnable(target, true);
+    let is_service = thread.domain().schedule.is_service();
+    QUEUES[target].lock().push(thread, grain());
+    if target == machine::cpu() {
+        preempt_current(is_service);
+    } else if is_service || IDLE.load(Ordering::SeqCst) & 1 << target != 0 {
+        machine::interrupt(target, Ipi::Reschedule);
+    }
+}
+
+/// Lets this CPU's current thread go on only if the newcomer need not run at once.
+fn preempt_current(newcomer_is_service: bool) {
+    let is_preempted = CPUS.with(|cpu| match &cpu.current {
+        Some(current) => newcomer_is_service && !current.domain().schedule.is_service(),
+        None => true,
+    });
+    if is_preempted {
+        request_reschedule();
+    } else {
+        program_timer();
+    }
+}
+
+/// The CPU to queue a thread on.
+fn place(thread: &Thread) -> CpuId {
+    let home = thread.sched.cpu.load(Ordering::Relaxed);
+    if thread.sched.on_cpu.load(Ordering::Acquire) != NO_CPU && home < machine::cpu_count() {
+        return home;
+    }
+    let all = mask_of_all();
+    let allowed = match thread.cpus() & all {
+        0 => all,
+        mask => mask,
+    };
+    let idle = IDLE.load(Ordering::SeqCst) & allowed;
+    let me = machine::cpu();
+    if home < machine::cpu_count() && allowed & 1 << home != 0 && (idle == 0 || idle & 1 << home != 0) {
+        return home;
+    }
+    if idle != 0 {
+        return idle.trailing_zeros() as usize;
+    }
+    if allowed & 1 << me != 0 { me } else { allowed.trailing_zeros() as usize }
+}
+
+/// A mask with a bit for every CPU.
+#[must_use]
+pub fn mask_of_all() -> u64 {
+    match machine::cpu_count() {
+        64.. => u64::MAX,
+        count => (1 << count) - 1,
+    }
+}
+
+/// Blocks the current thread, whose wait is published, and runs another.
+pub fn block() {
+    request_reschedule();
+}
+
+/// Whether a thread can be switched to directly on this CPU.
+#[must_use]
+pub fn can_switch_to(thread: &Thread) -> bool {
+    thread.sched.on_cpu.load(Ordering::Acquire) == NO_CPU && allows(thread, machine::cpu()) && !thread.is_doomed()
+}
+
+/// Runs a thread at once on the time of the current one, which has blocked. The thread was woken, and is in no queue.
+pub fn switch_to(thread: Ref<Thread>, entry: &Entry) {
+    account(machine::now());
+    let me = machine::cpu();
+    let payer = CPUS.with(|cpu| {
+        let own = cpu.current.as_ref().map(|current| current.domain().clone());
+        cpu.payer.take().or(own)
+    });
+    leave_queue_count();
+    thread.sched.cpu.store(me, Ordering::Relaxed);
+    thread.domain().schedule.count_runnable(me, true);
+    let own = payer.as_ref().is_some_and(|payer| payer.is(thread.domain()));
+    run(thread, entry);
+    CPUS.with(|cpu| cpu.payer = payer.filter(|_| !own));
+}
+
+/// The current thread no longer counts as runnable.
+fn leave_queue_count() {
+    CPUS.with(|cpu| {
+        if let Some(current) = &cpu.current {
+            current.domain().schedule.count_runnable(machine::cpu(), false);
+        }
+    });
+}
+
+/// Charges the time since the last look to the current thread and whoever pays for it.
+fn account(now: u64) {
+    CPUS.with(|cpu| {
+        let ticks = now.saturating_sub(cpu.since);
+        cpu.since = now;
+        let Some(thread) = &cpu.current else { return };
+        let sched = &thread.sched;
+        sched.used.store(sched.used.load(Ordering::Relaxed).wrapping_add(ticks), Ordering::Relaxed);
+        if thread.context.in_guest() {
+            sched.used_in_guest.store(sched.used_in_guest.load(Ordering::Relaxed).wrapping_add(ticks), Ordering::Relaxed);
+        }
+        let weight = sched.weight.load(Ordering::Relaxed);
+        let worth = thread.domain().schedule.virtual_time(ticks, weight, machine::cpu());
+        sched.virtual_time.store(sched.virtual_time.load(Ordering::Relaxed).wrapping_add(worth), Ordering::Relaxed);
+        let mut payer = Some(cpu.payer.as_ref().unwrap_or(thread.domain()));
+        while let Some(domain) = payer {
+            domain.schedule.add_time(ticks);
+            payer = domain.parent();
+        }
+    });
+}
+
+/// Chooses anew if somebody asked for it; the last thing of every entry from user mode.
+pub fn leave_kernel(entry: &Entry) {
+    if RESCHEDULE[machine::cpu()].swap(false, Ordering::Relaxed) {
+        reschedule(entry);
+    }
+}
+
+/// Puts the current thread back or lets it go, and runs the next one, or none.
+pub fn reschedule(entry: &Entry) {
+    let now = machine::now();
+    account(now);
+    expire_timers(now);
+    requeue_current();
+    CPUS.with(|cpu| cpu.payer = None);
+    match pick(now) {
+        Some(thread) => run(thread, entry),
+        None => run_nothing(),
+    }
+    RESCHEDULE[machine::cpu()].store(false, Ordering::Relaxed);
+}
+
+fn requeue_current() {
+    let Some(current) = CPUS.with(|cpu| cpu.current.clone()) else { return };
+    let me = machine::cpu();
+    if !current.waiting.is_ready() {
+        current.domain().schedule.count_runnable(me, false);
+    } else if current.is_doomed() {
+        current.domain().schedule.count_runnable(me, false);
+        current.end();
+    } else if !allows(&current, me) {
+        // It goes where it may run once this CPU has left it: as a thread that sleeps for no time.
+        current.domain().schedule.count_runnable(me, false);
+        sleep_until(&current, machine::now());
+    } else {
+        QUEUES[me].lock().push(current, grain());
+    }
+}
+
+/// Takes the next thread that may run from this CPU's queue or another's.
+fn pick(now: u64) -> Option<Ref<Thread>> {
+    let me = machine::cpu();
+    loop {
+        let next = QUEUES[me].lock().pop();
+        let thread = next.or_else(steal)?;
+        if thread.is_doomed() {
+            thread.domain().schedule.count_runnable(me, false);
+            thread.end();
+        } else if let Some(until) = throttled_until(&thread, now) {
+            thread.domain().schedule.count_runnable(me, false);
+            thread.domain().schedule.count_throttled();
+            counter::add(Counter::Throttles, 1);
+            sleep_until(&thread, until);
+        } else {
+            return Some(thread);
+        }
+    }
+}
+
+/// When the thread may run again, if its Domain or an ancestor has used up its time.
+fn throttled_until(thread: &Thread, now: u64) -> Option<u64> {
+    let mut until = None;
+    let mut domain = Some(thread.domain());
+    while let Some(next) = domain {
+        until = until.max(next.schedule.throttled_until(now));
+        domain = next.parent();
+    }
+    until
+}
+
+/// Lets a runnable thread sleep in this CPU's wheel.
+fn sleep_until(thread: &Ref<Thread>, until: u64) {
+    wait::describe(thread, Wait::Throttled);
+    thread.waiting.block();
+    arm_timer(thread, until);
+}
+
+fn steal() -> Option<Ref<Thread>> {
+    let me = machine::cpu();
+    let count = machine::cpu_count();
+    for step in 1..count {
+        let victim = (me + step) % count;
+        let mut queue = QUEUES[victim].lock();
+        if queue.is_empty() {
+            continue;
+        }
+        let may_take = |thread: &Thread| thread.sched.on_cpu.load(Ordering::Acquire) == NO_CPU && allows(thread, me);
+        if let Some(thread) = queue.steal(may_take) {
+            drop(queue);
+            thread.domain().schedule.count_runnable(victim, false);
+            thread.domain().schedule.count_runnable(me, true);
+            thread.sched.cpu.store(me, Ordering::Relaxed);
+            counter::add(Counter::Steals, 1);
+            return Some(thread);
+        }
+    }
+    None
+}
+
+/// Runs a thread on this CPU.
+fn run(thread: Ref<Thread>, _entry: &Entry) {
+    let me = machine::cpu();
+    IDLE.fetch_and(!(1 << me), Ordering::SeqCst);
+    let Some((roots, home, guest)) = thread.prepare_roots() else {
+        thread.end();
+        run_nothing();
+        return;
+    };
+    let is_same = CPUS.with(|cpu| cpu.current.as_ref().is_some_and(|current| current.is(&thread)));
+    thread.sched.on_cpu.store(me, Ordering::SeqCst);
+    RUNNING[me].store(thread.domain().borrow().identity(), Ordering::SeqCst);
+    shootdown::publish(home, guest);
+    machine::resume(&thread.context, roots);
+    shootdown::settle();
+    let before = CPUS.with(|cpu| {
+        cpu.slice_end = cpu.since.saturating_add(slice());
+        cpu.current.replace(thread)
+    });
+    if !is_same {
+        counter::add(Counter::Switches, 1);
+        if let Some(before) = &before {
+            // ORDERING: Release: its registers are all in memory before another CPU may take it.
+            before.sched.on_cpu.store(NO_CPU, Ordering::Release);
+        }
+    }
+    if crate::sched::is_doomed_after_publishing() {
+        request_reschedule();
+    }
+    program_timer();
+}
+
+/// Whether the current thread was doomed while it was not yet visible as running.
+fn is_doomed_after_publishing() -> bool {
+    CPUS.with(|cpu| cpu.current.as_ref().is_some_and(|current| current.is_doomed()))
+}
+
+fn run_nothing() {
+    shootdown::publish(0, 0);
+    machine::resume_none();
+    shootdown::settle();
+    RUNNING[machine::cpu()].store(0, Ordering::SeqCst);
+    let before = CPUS.with(|cpu| cpu.current.take());
+    if let Some(before) = before {
+        before.sched.on_cpu.store(NO_CPU, Ordering::Release);
+    }
+    IDLE.fetch_or(1 << machine::cpu(), Ordering::SeqCst);
+    program_timer();
+}
+
+/// Loads the current thread's roots again: its guest Space or mode has changed.
+pub fn reload_roots(entry: &Entry) {
+    if let Some(thread) = CPUS.with(|cpu| cpu.current.clone()) {
+        run(thread, entry);
+    }
+}
+
+/// What an idle CPU does next: run something (true), or sleep.
+pub fn leave_idle(entry: &Entry) -> bool {
+    let now = machine::now();
+    CPUS.with(|cpu| cpu.since = now);
+    expire_timers(now);
+    RESCHEDULE[machine::cpu()].store(false, Ordering::Relaxed);
+    match pick(now) {
+        Some(thread) => {
+            run(thread, entry);
+            true
+        }
+        None => {
+            program_timer();
+            false
+        }
+    }
+}
+
+/// Whether this CPU runs no thread.
+#[must_use]
+pub fn is_idle() -> bool {
+    CPUS.with(|cpu| cpu.current.is_none())
+}
+
+/// This CPU's timer has fired.
+pub fn on_timer() {
+    let now = machine::now();
+    CPUS.with(|cpu| cpu.programmed = 0);
+    expire_timers(now);
+    let (turn_over, is_alone) = (CPUS.with(|cpu| cpu.slice_end <= now), QUEUES[machine::cpu()].lock().is_empty());
+    let is_limited = CPUS.with(|cpu| cpu.current.as_ref().is_some_and(|thread| time_left(thread, now).is_some()));
+    if (turn_over && !is_alone) || is_limited {
+        request_reschedule();
+    }
+    program_timer();
+}
+
+// Timers.
+
+/// Ends the thread's wait at a deadline, if there is one. Called before the wait is published.
+pub fn arm_timer(thread: &Ref<Thread>, deadline: u64) {
+    if deadline >= FAR || deadline == UNLIMITED {
+        return;
+    }
+    let me = machine::cpu();
+    thread.sched.deadline.store(deadline, Ordering::Relaxed);
+    thread.sched.timer_cpu.store(me, Ordering::Release);
+    WHEELS[me].lock().insert(thread.clone(), deadline);
+}
+
+/// Takes a thread's timer away.
+pub fn cancel_timer(thread: &Ref<Thread>) {
+    let cpu = thread.sched.timer_cpu.swap(NO_CPU, Ordering::AcqRel);
+    if let Some(wheel) = WHEELS.get(cpu) {
+        wheel.lock().remove(thread);
+    }
+}
+
+fn expire_timers(now: u64) {
+    let mut steps = TIMER_STEPS;
+    loop {
+        let mut wheel = WHEELS[machine::cpu()].lock();
+        let Some(thread) = wheel.pop_due(now, &mut steps) else { return };
+        // Read while the wheel is locked: a wait that has ended takes its timer away first.
+        let word = thread.waiting.blocked();
+        drop(wheel);
+        if let Some(claim) = word.and_then(|word| thread.waiting.claim_exact(word)) {
+            wait::wake(&thread, claim, Err(Error::TimedOut));
+        }
+    }
+}
+
+/// Ticks until the bandwidth of the current thread's Domain or an ancestor is used up.
+fn time_left(thread: &Thread, now: u64) -> Option<u64> {
+    let mut left: Option<u64> = None;
+    let mut domain = Some(thread.domain());
+    while let Some(next) = domain {
+        if let Some(more) = next.schedule.left(now) {
+            left = Some(left.map_or(more, |least| least.min(more)));
+        }
+        domain = next.parent();
+    }
+    left
+}
+
+/// Sets this CPU's timer to whatever comes first.
+fn program_timer() {
+    let me = machine::cpu();
+    let now = machine::now();
+    let mut deadline = WHEELS[me].lock().next_deadline().unwrap_or(u64::MAX);
+    let has_others = !QUEUES[me].lock().is_empty();
+    let reaps = crate::reaper::is_pending();
+    CPUS.with(|cpu| {
+        if let Some(thread) = &cpu.current {
+            if has_others || reaps {
+                deadline = deadline.min(cpu.slice_end);
+            }
+            if let Some(left) = time_left(thread, now) {
+                deadline = deadline.min(now.saturating_add(left));
+            }
+        }
+        if deadline == u64::MAX {
+            deadline = 0;
+        } else {
+            deadline = deadline.max(now + 1);
+        }
+        if cpu.programmed != deadline {
+            cpu.programmed = deadline;
+            machine::set_timer(deadline);
+        }
+    });
+}

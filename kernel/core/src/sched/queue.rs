@@ -1,0 +1,125 @@
+//! A CPU's run queue: services first in turn, then compartments by virtual time.
+//!
+//! Compartment threads lie in a ring of 64 buckets of virtual time; a thread is put as far behind the present as it is ahead of the others, so
+//! that every Domain's threads advance in proportion to its weight. All steps take constant time; the order inside
+//! a bucket is that of arrival, and who is further ahead than the ring reaches waits in its last bucket.
+
+use crate::thread::{RUN_LINK, Thread};
+use core::sync::atomic::Ordering;
+use kernel_machine::object::{Queue, Ref};
+
+const BUCKETS: usize = 64;
+/// Bucket number of the service queue.
+const SERVICES: usize = BUCKETS;
+/// Threads of a bucket that stealing looks at.
+const STEAL_DEPTH: usize = 8;
+
+/// The queue.
+#[derive(Debug)]
+pub struct RunQueue {
+    services: Queue<Thread, RUN_LINK>,
+    ring: [Queue<Thread, RUN_LINK>; BUCKETS],
+    occupied: u64,
+    /// Virtual time of the bucket `first`, in buckets.
+    present: u64,
+    length: usize,
+}
+
+impl RunQueue {
+    /// An empty queue.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { services: Queue::new(), ring: [const { Queue::new() }; BUCKETS], occupied: 0, present: 0, length: 0 }
+    }
+
+    /// Threads in it.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.length
+    }
+    /// Whether it is empty.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+    /// Whether a service waits in it.
+    #[must_use]
+    pub const fn has_service(&self) -> bool {
+        !self.services.is_empty()
+    }
+    /// The virtual time that a thread is at least put at, in ticks shifted by `grain`.
+    #[must_use]
+    pub const fn present(&self, grain: u32) -> u64 {
+        self.present << grain
+    }
+
+    /// Adds a thread; one that has slept does not bring more than nothing along.
+    pub fn push(&mut self, thread: Ref<Thread>, grain: u32) {
+        let place = if thread.domain().schedule.is_service() {
+            SERVICES
+        } else {
+            let time = (thread.sched.virtual_time.load(Ordering::Relaxed) >> grain).max(self.present);
+            thread.sched.virtual_time.fetch_max(self.present << grain, Ordering::Relaxed);
+            let ahead = (time - self.present).min(BUCKETS as u64 - 1);
+            ((self.present + ahead) % BUCKETS as u64) as usize
+        };
+        thread.sched.bucket.store(place, Ordering::Relaxed);
+        let queue = self.ring.get_mut(place).unwrap_or(&mut self.services);
+        if queue.push(thread).is_ok() {
+            self.length += 1;
+            if place < BUCKETS {
+                self.occupied |= 1 << place;
+            }
+        }
+    }
+
+    /// Takes the thread whose turn it is.
+    pub fn pop(&mut self) -> Option<Ref<Thread>> {
+        if let Some(thread) = self.services.pop() {
+            self.length -= 1;
+            return Some(thread);
+        }
+        if self.occupied == 0 {
+            return None;
+        }
+        let here = (self.present % BUCKETS as u64) as u32;
+        let ahead = self.occupied.rotate_right(here).trailing_zeros();
+        self.present += u64::from(ahead);
+        self.take((self.present % BUCKETS as u64) as usize, Queue::pop)
+    }
+
+    /// Takes a thread that another CPU may run.
+    pub fn steal(&mut self, may_take: impl Fn(&Thread) -> bool) -> Option<Ref<Thread>> {
+        if let Some(thread) = self.services.take_first(STEAL_DEPTH, &may_take) {
+            self.length -= 1;
+            return Some(thread);
+        }
+        let mut left = self.occupied;
+        while left != 0 {
+            let place = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if let Some(thread) = self.take(place, |queue| queue.take_first(STEAL_DEPTH, &may_take)) {
+                return Some(thread);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, place: usize, take: impl FnOnce(&mut Queue<Thread, RUN_LINK>) -> Option<Ref<Thread>>) -> Option<Ref<Thread>> {
+        let queue = self.ring.get_mut(place)?;
+        let thread = take(queue);
+        if queue.is_empty() {
+            self.occupied &= !(1 << place);
+        }
+        if thread.is_some() {
+            self.length -= 1;
+        }
+        thread
+    }
+}
+
+impl Default for RunQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}

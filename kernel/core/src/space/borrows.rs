@@ -1,0 +1,117 @@
+//! The frozen Spaces whose frames a Space uses without counting them.
+//!
+//! One counted reference per frozen Space stands for all of its frames. A frozen Space that is destroyed keeps its memory until the last borrower has gone.
+
+use super::Space;
+use crate::{domain::Domain, reaper};
+use core::sync::atomic::{AtomicU32, Ordering};
+use kernel_abi::Error;
+use kernel_machine::{
+    FRAME_WORDS,
+    object::{Entry, Ref, SlotTable},
+};
+
+/// Borrowed Spaces that are noted without a table.
+const INLINE: usize = 8;
+
+/// The set.
+#[derive(Debug, Default)]
+pub struct Borrows {
+    inline: [Option<Ref<Space>>; INLINE],
+    more: Option<SlotTable>,
+    count: usize,
+    /// The Space whose borrows were taken over last, and how many it had then.
+    imported: (u64, usize),
+}
+
+/// How many Spaces borrow from a frozen one.
+#[derive(Debug, Default)]
+pub struct Borrowers(AtomicU32);
+
+impl Borrowers {
+    /// Whether nobody does.
+    pub fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+}
+
+impl Borrows {
+    fn contains(&self, space: &Ref<Space>, entry: &Entry) -> bool {
+        let id = space.borrow().identity();
+        self.inline.iter().flatten().any(|held| held.is(space))
+            || self.more.is_some_and(|table| {
+                (0..self.count.saturating_sub(INLINE)).any(|index| table.get(index, entry).is_some_and(|(held, _)| held.identity() == id))
+            })
+    }
+
+    /// Adds a frozen Space, unless it is noted already.
+    ///
+    /// # Errors
+    /// `OutOfFrames`.
+    pub fn add(&mut self, space: &Ref<Space>, domain: &Ref<Domain>, entry: &Entry) -> Result<(), Error> {
+        if self.contains(space, entry) {
+            return Ok(());
+        }
+        if let Some(place) = self.inline.get_mut(self.count) {
+            *place = Some(space.clone());
+        } else {
+            let table = match self.more {
+                Some(table) => table,
+                None => SlotTable::new(super::tree::allocate_table(domain)?),
+            };
+            self.more = Some(table);
+            let index = self.count - INLINE;
+            if index >= FRAME_WORDS {
+                return Err(Error::OutOfFrames);
+            }
+            table.install(index, space.clone().into_any(), 0).map_err(|_| Error::OutOfFrames)?;
+        }
+        self.count += 1;
+        space.borrowers.0.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Takes over everything another Space borrows.
+    ///
+    /// # Errors
+    /// `OutOfFrames`.
+    pub fn import(&mut self, from: &Self, id: u64, domain: &Ref<Domain>, entry: &Entry) -> Result<(), Error> {
+        if self.imported == (id, from.count) {
+            return Ok(());
+        }
+        for space in from.inline.iter().flatten() {
+            self.add(space, domain, entry)?;
+        }
+        if let Some(table) = from.more {
+            for index in 0..from.count.saturating_sub(INLINE) {
+                let held = table.get(index, entry).and_then(|(object, _)| object.downcast::<Space>()).and_then(|space| space.to_ref());
+                if let Some(space) = held {
+                    self.add(&space, domain, entry)?;
+                }
+            }
+        }
+        self.imported = (id, from.count);
+        Ok(())
+    }
+
+    /// Gives everything back.
+    pub fn clear(&mut self, domain: &Ref<Domain>) {
+        for place in &mut self.inline {
+            give_back(place.take());
+        }
+        if let Some(table) = self.more.take() {
+            for index in 0..self.count.saturating_sub(INLINE) {
+                give_back(table.take(index).and_then(|object| object.downcast()));
+            }
+            super::tree::free_table(table.frame(), domain);
+        }
+        self.count = 0;
+    }
+}
+
+fn give_back(space: Option<Ref<Space>>) {
+    let Some(space) = space else { return };
+    if space.borrowers.0.fetch_sub(1, Ordering::AcqRel) == 1 && space.borrow().is_dead() {
+        reaper::add(space.into_any());
+    }
+}

@@ -1,0 +1,264 @@
+//! Changing a Space by itself: demand-zero markers, rights, removal.
+
+use super::{
+    ENTRY_COST, FRAME_COST, SLICE, Space, TABLE_COST,
+    changes::Changes,
+    entry::{DEVICE, PINNED, PageEntry},
+    load, page, store,
+    tree::{LEAF_PAGES, Reach, leaf_index},
+};
+use kernel_abi::{
+    Error,
+    space::{Access, SpaceUse},
+};
+use kernel_machine::object::Work;
+
+/// What `zero` does beside leaving markers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ZeroOptions {
+    /// Give the frames at once.
+    pub populate: bool,
+    /// Set the shared bit.
+    pub shared: bool,
+}
+
+impl Space {
+    /// Leaves demand-zero markers in holes.
+    ///
+    /// # Errors
+    /// `Overlap`, `Frozen`, `OutOfFrames`.
+    pub fn zero(&self, first: u64, pages: u64, access: Access, options: ZeroOptions) -> Result<u64, Error> {
+        let _state = self.lock_for_edit()?;
+        let mut work = Work::new(SLICE);
+        let marker = PageEntry::zero(access, self.used_for == SpaceUse::Hold, options.shared);
+        let mut done = 0;
+        while done < pages && !work.is_spent() {
+            match self.zero_step(first + done, pages - done, marker, options.populate, &mut work) {
+                Ok(step) => done += step,
+                Err(error) => return partial(done, error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn zero_step(&self, page: u64, pages: u64, marker: PageEntry, populate: bool, work: &mut Work) -> Result<u64, Error> {
+        if let Reach::Span { entry, word, whole: Some(span), .. } = self.tree.reach(page)
+            && !populate
+            && span <= pages
+        {
+            if !entry.is_hole() {
+                return Err(Error::Overlap);
+            }
+            self.tree.mark_span(word, marker);
+            work.spend(ENTRY_COST);
+            return Ok(span);
+        }
+        work.spend(TABLE_COST);
+        if let Reach::Span { entry, .. } = self.tree.reach(page)
+            && !entry.is_hole()
+        {
+            return Err(Error::Overlap);
+        }
+        let leaf = self.tree.reach_leaf(page, self.domain())?;
+        let mut done = 0;
+        for word in leaf.iter().skip(leaf_index(page)).take(pages as usize) {
+            if !load(word).is_hole() {
+                return partial(done, Error::Overlap);
+            }
+            let mut entry = marker;
+            if populate {
+                match page::allocate_zeroed(self.domain()) {
+                    Ok(frame) => entry = marker.on_frame(frame),
+                    Err(error) => return partial(done, error),
+                }
+                work.spend(FRAME_COST);
+            }
+            store(word, entry);
+            done += 1;
+            if !work.spend(ENTRY_COST) {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Changes the access of a range within each page's maximum. Holes stay holes.
+    ///
+    /// # Errors
+    /// `MissingRight`, `Frozen`, `OutOfFrames` (a marker must be split).
+    pub fn protect(&self, first: u64, pages: u64, access: Access) -> Result<u64, Error> {
+        let state = self.lock_for_edit()?;
+        let mut changes = Changes::new();
+        let mut work = Work::new(SLICE);
+        let mut done = 0;
+        let mut failed = None;
+        while done < pages && failed.is_none() && !work.is_spent() {
+            match self.protect_step(first + done, pages - done, access, &mut changes, &mut work) {
+                Ok((step, error)) => {
+                    done += step;
+                    failed = error;
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        drop(state);
+        changes.finish(self);
+        failed.map_or(Ok(done), |error| partial(done, error))
+    }
+
+    fn protect_step(
+        &self,
+        page: u64,
+        pages: u64,
+        access: Access,
+        changes: &mut Changes,
+        work: &mut Work,
+    ) -> Result<(u64, Option<Error>), Error> {
+        if let Reach::Span { entry, pages: rest, word, whole } = self.tree.reach(page) {
+            work.spend(ENTRY_COST);
+            if entry.is_hole() {
+                return Ok((rest.min(pages), None));
+            }
+            if !entry.maximum().contains(access) {
+                return Err(Error::MissingRight);
+            }
+            if let Some(span) = whole.filter(|span| *span <= pages) {
+                self.tree.mark_span(word, entry.with_access(access));
+                return Ok((span, None));
+            }
+        }
+        work.spend(TABLE_COST / 8);
+        let leaf = self.tree.reach_leaf(page, self.domain())?;
+        let mut done = 0;
+        for word in leaf.iter().skip(leaf_index(page)).take(pages as usize) {
+            let old = load(word);
+            if old.is_busy() {
+                return Ok((done, (done == 0).then_some(Error::WouldBlock)));
+            }
+            if !old.is_hole() && old.access() != access {
+                if !old.maximum().contains(access) || (old.has(DEVICE) && access.contains(Access::EXECUTE)) {
+                    return Ok((done, Some(Error::MissingRight)));
+                }
+                store(word, old.with_access(access));
+                if old.is_present() {
+                    changes.narrowed(page + done);
+                }
+            }
+            done += 1;
+            if !work.spend(ENTRY_COST) {
+                break;
+            }
+        }
+        Ok((done, None))
+    }
+
+    /// Makes a range holes again.
+    ///
+    /// # Errors
+    /// `Frozen`, `OutOfFrames` (a marker must be split), `FrameInUse` (a pinned page).
+    pub fn unmap(&self, first: u64, pages: u64) -> Result<u64, Error> {
+        let state = self.lock_for_edit()?;
+        let mut changes = Changes::new();
+        let mut work = Work::new(SLICE);
+        let result = self.remove_slice(first, pages, first, false, &mut changes, &mut work);
+        drop(state);
+        changes.finish(self);
+        result
+    }
+
+    /// One slice of removal. Everything from `empty_from` to the range is known to be holes, so tables that are wholly
+    /// in between go as well. `forced` removes pinned pages too: the Space is being torn down.
+    pub(super) fn remove_slice(
+        &self,
+        first: u64,
+        pages: u64,
+        empty_from: u64,
+        forced: bool,
+        changes: &mut Changes,
+        work: &mut Work,
+    ) -> Result<u64, Error> {
+        let mut done = 0;
+        while done < pages && !work.is_spent() && changes.has_room() {
+            match self.remove_step(first + done, pages - done, forced, changes, work) {
+                Ok((step, error)) => {
+                    done += step;
+                    self.remove_tables(empty_from, first + done, changes);
+                    if let Some(error) = error {
+                        return partial(done, error);
+                    }
+                }
+                Err(error) => return partial(done, error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn remove_step(
+        &self,
+        page: u64,
+        pages: u64,
+        forced: bool,
+        changes: &mut Changes,
+        work: &mut Work,
+    ) -> Result<(u64, Option<Error>), Error> {
+        work.spend(ENTRY_COST);
+        if let Reach::Span { entry, pages: rest, word, whole } = self.tree.reach(page) {
+            if entry.is_hole() {
+                return Ok((rest.min(pages), None));
+            }
+            if let Some(span) = whole.filter(|span| *span <= pages) {
+                self.tree.mark_span(word, PageEntry::HOLE);
+                return Ok((span, None));
+            }
+        }
+        let leaf = self.tree.reach_leaf(page, self.domain())?;
+        let mut done = 0;
+        for word in leaf.iter().skip(leaf_index(page)).take(pages as usize) {
+            let old = load(word);
+            if !old.is_hole() {
+                if old.is_busy() {
+                    return Ok((done, (done == 0).then_some(Error::WouldBlock)));
+                }
+                if old.has(PINNED) {
+                    if !forced {
+                        return Ok((done, Some(Error::FrameInUse)));
+                    }
+                    page::unpin(old.frame());
+                }
+                store(word, PageEntry::HOLE);
+                if old.is_present() {
+                    changes.narrowed(page + done);
+                }
+                if old.is_counted() {
+                    changes.release(old.frame());
+                    work.spend(ENTRY_COST);
+                }
+            }
+            done += 1;
+            if !work.spend(1) || !changes.has_room() {
+                break;
+            }
+        }
+        Ok((done, None))
+    }
+
+    /// Takes out the tables that end at `end` and lie wholly in the emptied range.
+    fn remove_tables(&self, empty_from: u64, end: u64, changes: &mut Changes) {
+        for level in 2..=self.tree.levels() {
+            let span = LEAF_PAGES << (9 * (level - 2));
+            if end % span != 0 || end < empty_from + span {
+                return;
+            }
+            if let Some(table) = self.tree.remove_table(end - span, level) {
+                changes.narrowed(end - span);
+                changes.narrowed(end - 1);
+                changes.release_table(table);
+            }
+        }
+    }
+}
+
+/// The result of a slice that met an error: the prefix counts first.
+pub(super) const fn partial(done: u64, error: Error) -> Result<u64, Error> {
+    if done > 0 { Ok(done) } else { Err(error) }
+}

@@ -1,0 +1,357 @@
+//! Mapping a range of one Space into another: share, private, snapshot, move.
+
+use super::{
+    ENTRY_COST, FRAME_COST, SLICE, Space, State, TABLE_COST,
+    changes::Changes,
+    edit::partial,
+    entry::{BORROWED, COW, DEVICE, MAX_EXECUTE, MAX_WRITE, PINNED, PageEntry, SHARED},
+    load, lock_pair, page, store,
+    tree::{LEAF_PAGES, Reach, leaf_index},
+};
+use core::sync::atomic::AtomicU64;
+use kernel_abi::{
+    Error,
+    space::{Access, MapMode},
+};
+use kernel_machine::{
+    self as machine,
+    object::{Borrow, Entry, Work},
+};
+
+/// A decoded request.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapping {
+    /// First page in the destination.
+    pub to: u64,
+    /// First page in the source.
+    pub from: u64,
+    /// Number of pages.
+    pub pages: u64,
+    /// How the two relate.
+    pub mode: MapMode,
+    /// Access of the destination's pages (share and private).
+    pub access: Access,
+    /// Whether execute may be granted later, as far as the source's capability says.
+    pub may_execute: bool,
+    /// Set the shared bit on the destination's entries.
+    pub shared: bool,
+}
+
+/// One slice under way.
+struct Slice<'a, 'e> {
+    mapping: Mapping,
+    to: Borrow<'a, Space>,
+    from: Borrow<'a, Space>,
+    from_is_frozen: bool,
+    crosses: bool,
+    /// Changes of the source.
+    changes: Changes,
+    work: Work,
+    entry: &'e Entry,
+}
+
+/// Maps a slice; the number of pages dealt with.
+///
+/// # Errors
+/// `Overlap`, `Hole`, `Frozen`, `OutOfFrames`, `FrameInUse`, `MissingRight`.
+pub fn map(to: Borrow<'_, Space>, from: Borrow<'_, Space>, mapping: Mapping, entry: &Entry) -> Result<u64, Error> {
+    let is_same = to.is(from);
+    let apart = mapping.to.abs_diff(mapping.from) >= mapping.pages;
+    if is_same && !apart {
+        return Err(Error::Overlap);
+    }
+    let mut pair = lock_pair(&to, &from);
+    check_freezing(&to, &from, &mapping)?;
+    let mut slice = Slice {
+        mapping,
+        to,
+        from,
+        from_is_frozen: from.is_frozen(),
+        crosses: !to.domain().is(from.domain()),
+        changes: Changes::new(),
+        work: Work::new(SLICE),
+        entry,
+    };
+    let to_is_first = to.identity() <= from.identity();
+    let (to_state, from_state) = match (&mut pair.second, to_is_first) {
+        (None, _) => (&mut *pair.first, None),
+        (Some(second), true) => (&mut *pair.first, Some(&**second)),
+        (Some(second), false) => (&mut **second, Some(&*pair.first)),
+    };
+    let result = slice.run(to_state, from_state);
+    let changes = slice.changes;
+    drop(pair);
+    changes.finish(&from);
+    result
+}
+
+fn check_freezing(to: &Space, from: &Space, mapping: &Mapping) -> Result<(), Error> {
+    let writes = mapping.mode == MapMode::Share && mapping.access.contains(Access::WRITE);
+    let changes_source = matches!(mapping.mode, MapMode::Snapshot | MapMode::Move) || writes;
+    let is_open = |space: &Space| space.freezing.load(core::sync::atomic::Ordering::Acquire) == super::Freezing::No as u8;
+    let is_moving = from.freezing.load(core::sync::atomic::Ordering::Acquire) == super::Freezing::Begun as u8;
+    if !is_open(to) || is_moving || (changes_source && !is_open(from)) { Err(Error::Frozen) } else { Ok(()) }
+}
+
+impl Slice<'_, '_> {
+    fn run(&mut self, to_state: &mut State, from_state: Option<&State>) -> Result<u64, Error> {
+        let mut done = 0;
+        while done < self.mapping.pages && !self.work.is_spent() && self.changes.has_room() {
+            match self.step(done, to_state, from_state) {
+                Ok((step, None)) => done += step,
+                Ok((step, Some(error))) => return partial(done + step, error),
+                Err(error) => return partial(done, error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Maps up to the next boundary of a table on either side.
+    fn step(&mut self, done: u64, to_state: &mut State, from_state: Option<&State>) -> Result<(u64, Option<Error>), Error> {
+        let (to, from) = (self.mapping.to + done, self.mapping.from + done);
+        let rest = self.mapping.pages - done;
+        self.work.spend(TABLE_COST / 8);
+        let mut source = None;
+        let mut limit = rest.min(LEAF_PAGES - to % LEAF_PAGES);
+        match self.from.tree.reach(from) {
+            Reach::Span { entry, pages, .. } if entry.is_hole() => {
+                if self.mapping.mode == MapMode::Share && self.crosses {
+                    return Err(Error::Hole);
+                }
+                return Ok((pages.min(rest), None));
+            }
+            Reach::Span { entry, pages, word, whole } => {
+                if let Some(span) = self.map_span(to, rest, entry, word, whole) {
+                    return Ok((span, None));
+                }
+                limit = limit.min(pages).min(LEAF_PAGES - from % LEAF_PAGES);
+            }
+            Reach::Leaf(leaf) => {
+                limit = limit.min(LEAF_PAGES - from % LEAF_PAGES);
+                source = Some(leaf);
+            }
+        }
+        let source = match source {
+            Some(leaf) => leaf,
+            None => self.from.tree.reach_leaf(from, self.from.domain())?,
+        };
+        let target = self.to.tree.reach_leaf(to, self.to.domain())?;
+        let words = source.iter().skip(leaf_index(from)).zip(target.iter().skip(leaf_index(to)));
+        let mut count = 0;
+        for (source, target) in words.take(limit as usize) {
+            if let Err(error) = self.map_page(from + count, source, target, to_state, from_state) {
+                return Ok((count, Some(error)));
+            }
+            count += 1;
+            if !self.work.spend(ENTRY_COST) || !self.changes.has_room() {
+                break;
+            }
+        }
+        Ok((count, None))
+    }
+
+    /// Maps a whole demand-zero span by its word, where both sides are aligned to it.
+    fn map_span(&mut self, to: u64, rest: u64, entry: PageEntry, word: &AtomicU64, whole: Option<u64>) -> Option<u64> {
+        let span = whole.filter(|span| *span <= rest)?;
+        let marker = self.marker(entry)?;
+        let Reach::Span { entry: at, word: target, whole: target_whole, .. } = self.to.tree.reach(to) else { return None };
+        if !at.is_hole() || target_whole != Some(span) {
+            return None;
+        }
+        self.to.tree.mark_span(target, marker);
+        if self.mapping.mode == MapMode::Move {
+            self.from.tree.mark_span(word, PageEntry::HOLE);
+        }
+        Some(span)
+    }
+
+    /// The destination's marker for a demand-zero source, unless the source must be populated first.
+    fn marker(&self, entry: PageEntry) -> Option<PageEntry> {
+        match self.mapping.mode {
+            MapMode::Share => None,
+            MapMode::Snapshot if entry.has(SHARED) => None,
+            MapMode::Snapshot | MapMode::Move => Some(entry),
+            MapMode::Private => {
+                let may_execute = self.mapping.may_execute && entry.has(MAX_EXECUTE);
+                let marker = PageEntry::zero(Access::READ | Access::WRITE, may_execute, self.mapping.shared);
+                Some(marker.with_access(self.mapping.access))
+            }
+        }
+    }
+
+    fn map_page(
+        &mut self,
+        page: u64,
+        source: &AtomicU64,
+        target: &AtomicU64,
+        to_state: &mut State,
+        from_state: Option<&State>,
+    ) -> Result<(), Error> {
+        let mut old = load(source);
+        if old.is_hole() {
+            let is_error = self.mapping.mode == MapMode::Share && self.crosses;
+            return if is_error { Err(Error::Hole) } else { Ok(()) };
+        }
+        if old.is_busy() {
+            return Err(Error::WouldBlock);
+        }
+        if !load(target).is_hole() {
+            return Err(Error::Overlap);
+        }
+        self.check_access(old)?;
+        if old.is_zero() {
+            if let Some(marker) = self.marker(old) {
+                store(target, marker);
+                if self.mapping.mode == MapMode::Move {
+                    store(source, PageEntry::HOLE);
+                }
+                return Ok(());
+            }
+            old = self.populate(source, old)?;
+        }
+        if self.mapping.mode == MapMode::Share && old.has(COW) {
+            old = self.own(page, source, old)?;
+        }
+        self.note_borrow(old, to_state, from_state)?;
+        match self.mapping.mode {
+            MapMode::Share => self.share(old, target),
+            MapMode::Private => self.private(old, target),
+            MapMode::Snapshot => self.snapshot(page, old, source, target),
+            MapMode::Move => self.take(page, old, source, target),
+        }
+    }
+
+    /// Whether the page may be mapped with the access asked for.
+    fn check_access(&self, old: PageEntry) -> Result<(), Error> {
+        let needed = match self.mapping.mode {
+            MapMode::Share => self.mapping.access,
+            MapMode::Private => self.mapping.access - Access::WRITE,
+            MapMode::Snapshot | MapMode::Move => return Ok(()),
+        };
+        if old.maximum().contains(needed) { Ok(()) } else { Err(Error::MissingRight) }
+    }
+
+    /// Gives a demand-zero page of the source its frame.
+    fn populate(&mut self, source: &AtomicU64, old: PageEntry) -> Result<PageEntry, Error> {
+        if self.from_is_frozen {
+            // Nothing can ever be written there: the zero page stands for all of it.
+            return Ok(PageEntry::page(super::fault::zero_page()?, BORROWED | old.0 & MAX_EXECUTE, Access::READ));
+        }
+        self.work.spend(FRAME_COST);
+        let new = old.on_frame(page::allocate_zeroed(self.from.domain())?);
+        store(source, new);
+        Ok(new)
+    }
+
+    /// Makes a copy-on-write page of the source its own before it is shared.
+    fn own(&mut self, page: u64, source: &AtomicU64, old: PageEntry) -> Result<PageEntry, Error> {
+        if old.is_counted() && page::is_sole(old.frame()) {
+            let new = old.without_history(COW);
+            store(source, new);
+            return Ok(new);
+        }
+        self.work.spend(FRAME_COST);
+        let frame = page::allocate(self.from.domain())?;
+        machine::copy(frame, old.frame());
+        let new = old.on_frame(frame);
+        store(source, new);
+        self.changes.narrowed(page);
+        if old.is_counted() {
+            self.changes.release(old.frame());
+        }
+        Ok(new)
+    }
+
+    /// Notes in the destination whose frame a borrowed page is.
+    fn note_borrow(&self, old: PageEntry, to_state: &mut State, from_state: Option<&State>) -> Result<(), Error> {
+        let domain = self.to.domain();
+        if old.has(BORROWED) {
+            return match from_state {
+                Some(from) => to_state.borrows.import(&from.borrows, self.from.identity(), domain, self.entry),
+                None => Ok(()),
+            };
+        }
+        if !self.from_is_frozen {
+            return Ok(());
+        }
+        let frozen = self.from.to_ref().ok_or(Error::NoCapability)?;
+        to_state.borrows.add(&frozen, domain, self.entry)
+    }
+
+    fn history(&self, keep: u64) -> u64 {
+        keep | if self.mapping.shared { SHARED } else { 0 }
+    }
+
+    fn share(&self, old: PageEntry, target: &AtomicU64) -> Result<(), Error> {
+        let mut history = self.history(old.0 & (BORROWED | DEVICE));
+        if self.from_is_frozen {
+            history |= BORROWED;
+        }
+        if self.mapping.access.contains(Access::WRITE) {
+            history |= MAX_WRITE;
+        }
+        if self.mapping.may_execute {
+            history |= old.0 & MAX_EXECUTE;
+        }
+        if old.is_counted() && !self.from_is_frozen {
+            page::add_reference(old.frame())?;
+        }
+        let uncached = if old.has(DEVICE) { machine::entry::UNCACHED } else { 0 };
+        store(target, PageEntry::page(old.frame(), history | uncached, self.mapping.access));
+        Ok(())
+    }
+
+    fn private(&mut self, old: PageEntry, target: &AtomicU64) -> Result<(), Error> {
+        if old.has(DEVICE) {
+            return Err(Error::FrameInUse);
+        }
+        let borrowed = if self.from_is_frozen { BORROWED } else { old.0 & BORROWED };
+        let mut history = self.history(borrowed | COW | MAX_WRITE);
+        if self.mapping.may_execute {
+            history |= old.0 & MAX_EXECUTE;
+        }
+        if borrowed == 0 {
+            page::add_reference(old.frame())?;
+        }
+        store(target, PageEntry::page(old.frame(), history, self.mapping.access));
+        Ok(())
+    }
+
+    fn snapshot(&mut self, page: u64, old: PageEntry, source: &AtomicU64, target: &AtomicU64) -> Result<(), Error> {
+        let is_shared = old.has(SHARED) || old.has(BORROWED) || old.has(DEVICE) || (!old.has(MAX_WRITE) && !old.has(COW));
+        if !is_shared && page::is_pinned(old.frame()) {
+            self.work.spend(FRAME_COST);
+            let frame = page::allocate(self.to.domain())?;
+            machine::copy(frame, old.frame());
+            store(target, old.on_frame(frame));
+            return Ok(());
+        }
+        if old.is_counted() {
+            page::add_reference(old.frame())?;
+        }
+        let both = PageEntry(old.0 & !PINNED);
+        if is_shared || old.has(COW) {
+            store(target, both);
+            return Ok(());
+        }
+        let cow = both.with_history(COW);
+        store(source, cow);
+        store(target, cow);
+        if old.is_writable_now() {
+            self.changes.narrowed(page);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, page: u64, old: PageEntry, source: &AtomicU64, target: &AtomicU64) -> Result<(), Error> {
+        if old.has(PINNED) {
+            return Err(Error::FrameInUse);
+        }
+        store(source, PageEntry::HOLE);
+        store(target, old);
+        if old.is_present() {
+            self.changes.narrowed(page);
+        }
+        Ok(())
+    }
+}

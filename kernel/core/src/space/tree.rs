@@ -1,0 +1,190 @@
+//! The page-table tree of a Space: finding, adding and splitting tables.
+//!
+//! Every use of a tree happens under its Space's lock. Tables are charged to the Space's Domain. A word above the leaves is empty, a
+//! demand-zero marker for its whole span, or a table.
+
+use super::entry::{PageEntry, TABLE};
+use crate::{
+    domain::{Amounts, Domain},
+    frames,
+};
+use core::sync::atomic::{AtomicU64, Ordering};
+use kernel_abi::{Error, PAGE_SHIFT, PAGE_SIZE};
+use kernel_machine::{self as machine, FRAME_WORDS, Frame, Table, object::Ref};
+
+/// Bits of an address that one level decides.
+const LEVEL_BITS: u32 = 9;
+/// Pages that one leaf table covers.
+pub const LEAF_PAGES: u64 = FRAME_WORDS as u64;
+
+/// The tree.
+#[derive(Debug)]
+pub struct Tree {
+    /// Topmost table.
+    root: Frame,
+    /// A second root that must have the same lower half: the run root of a guest Space.
+    mirror: Option<Frame>,
+    /// Number of levels of tables.
+    levels: u32,
+}
+
+/// What is at an offset.
+#[derive(Debug)]
+pub enum Reach {
+    /// The leaf table that holds the offset's entry.
+    Leaf(&'static Table),
+    /// No table: the same state up to the end of a word's span.
+    Span {
+        /// A hole or a demand-zero marker.
+        entry: PageEntry,
+        /// Pages from the offset to the end of the span.
+        pages: u64,
+        /// The word.
+        word: &'static AtomicU64,
+        /// Whether the offset is the first of the span, and how many pages the span has.
+        whole: Option<u64>,
+    },
+}
+
+/// Pages that one word of a level covers (level 1 is the leaves).
+const fn span_pages(level: u32) -> u64 {
+    1 << ((level - 1) * LEVEL_BITS)
+}
+
+/// Index of a page in its leaf table.
+pub const fn leaf_index(page: u64) -> usize {
+    (page % LEAF_PAGES) as usize
+}
+
+fn word(table: Frame, page: u64, level: u32) -> &'static AtomicU64 {
+    let index = (page >> ((level - 1) * LEVEL_BITS)) as usize % FRAME_WORDS;
+    &machine::table(table)[index]
+}
+
+impl Tree {
+    /// A tree with an empty root.
+    pub const fn new(root: Frame, mirror: Option<Frame>, levels: u32) -> Self {
+        Self { root, mirror, levels }
+    }
+
+    /// The topmost table.
+    pub const fn root(&self) -> Frame {
+        self.root
+    }
+
+    /// Finds what is at a page.
+    pub fn reach(&self, page: u64) -> Reach {
+        let mut table = self.root;
+        let mut level = self.levels;
+        loop {
+            if level == 1 {
+                return Reach::Leaf(machine::table(table));
+            }
+            let word = word(table, page, level);
+            let value = word.load(Ordering::Relaxed);
+            if value & TABLE != TABLE {
+                let span = span_pages(level);
+                let into = page % span;
+                return Reach::Span { entry: PageEntry(value), pages: span - into, word, whole: (into == 0).then_some(span) };
+            }
+            table = PageEntry(value).frame();
+            level -= 1;
+        }
+    }
+
+    /// Finds the leaf table of a page, adding tables and splitting markers on the way.
+    ///
+    /// # Errors
+    /// `OutOfFrames`.
+    pub fn reach_leaf(&mut self, page: u64, domain: &Ref<Domain>) -> Result<&'static Table, Error> {
+        let mut table = self.root;
+        for level in (2..=self.levels).rev() {
+            let word = word(table, page, level);
+            let value = word.load(Ordering::Relaxed);
+            table = if value & TABLE == TABLE {
+                PageEntry(value).frame()
+            } else {
+                let new = allocate_table(domain)?;
+                if value != 0 {
+                    for entry in machine::table(new) {
+                        entry.store(value, Ordering::Relaxed);
+                    }
+                }
+                self.set_upper(word, level, page, new.address() | TABLE);
+                new
+            };
+        }
+        Ok(machine::table(table))
+    }
+
+    /// Writes a word above the leaves, in the mirror too where it is the root's.
+    fn set_upper(&self, word_at: &AtomicU64, level: u32, page: u64, value: u64) {
+        // ORDERING: Release, so that a hardware walk that sees the table sees its contents.
+        word_at.store(value, Ordering::Release);
+        if level == self.levels
+            && let Some(mirror) = self.mirror
+        {
+            word(mirror, page, level).store(value, Ordering::Release);
+        }
+    }
+
+    /// Places a demand-zero marker over a whole span, whose word `reach` has found to be empty.
+    pub fn mark_span(&self, at: &AtomicU64, marker: PageEntry) {
+        at.store(marker.0, Ordering::Relaxed);
+    }
+
+    /// Takes the leaf table of a page out of the tree, whose entries are all holes. Upper tables that become empty stay.
+    pub fn remove_leaf(&mut self, page: u64) -> Option<Frame> {
+        self.remove_table(page, 2)
+    }
+
+    /// Takes the table below a word of `level` out of the tree.
+    pub fn remove_table(&mut self, page: u64, level: u32) -> Option<Frame> {
+        let mut table = self.root;
+        for at in (level..=self.levels).rev() {
+            let word = word(table, page, at);
+            let value = word.load(Ordering::Relaxed);
+            if value & TABLE != TABLE {
+                return None;
+            }
+            if at == level {
+                self.set_upper(word, level, page, 0);
+            }
+            table = PageEntry(value).frame();
+        }
+        Some(table)
+    }
+
+    /// Number of levels.
+    pub const fn levels(&self) -> u32 {
+        self.levels
+    }
+}
+
+/// Gives a Space a zeroed frame for a table.
+///
+/// # Errors
+/// `OutOfFrames`.
+pub fn allocate_table(domain: &Ref<Domain>) -> Result<Frame, Error> {
+    domain.charge(Amounts::frames(1))?;
+    frames::allocate_zeroed().ok_or_else(|| {
+        domain.discharge(Amounts::frames(1));
+        Error::OutOfFrames
+    })
+}
+
+/// Gives a table's frame back.
+pub fn free_table(frame: Frame, domain: &Ref<Domain>) {
+    frames::free(frame);
+    domain.discharge(Amounts::frames(1));
+}
+
+/// Whether an offset and a number of pages lie below a limit, in whole pages; the first page and the number.
+///
+/// # Errors
+/// `BadArgument`.
+pub fn check_range(offset: u64, pages: u64, limit: u64) -> Result<(u64, u64), Error> {
+    let first = offset >> PAGE_SHIFT;
+    let last = first.checked_add(pages).ok_or(Error::BadArgument)?;
+    if offset % PAGE_SIZE != 0 || pages == 0 || last > limit >> PAGE_SHIFT { Err(Error::BadArgument) } else { Ok((first, pages)) }
+}

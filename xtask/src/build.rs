@@ -1,0 +1,90 @@
+//! Builds the machine's programs and composes the boot modules.
+
+use crate::{
+    module::{self, Composition},
+    setup::TARGET,
+};
+use anyhow::{Context, Result, bail, ensure};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Flags of every program on the machine: position-independent code linked at a fixed address by the program's own script.
+const FLAGS: &str = "-C relocation-model=pic -C code-model=small -C link-arg=-no-pie -C force-frame-pointers=yes";
+
+/// What a build leaves in `target/machine`.
+pub(crate) struct Built {
+    /// The kernel, an ELF with a PVH note.
+    pub(crate) kernel: PathBuf,
+    /// The folder of boot modules, one `NAME.img` per composition.
+    pub(crate) folder: PathBuf,
+}
+
+impl Built {
+    /// A composition's boot module.
+    pub(crate) fn module(&self, composition: &str) -> PathBuf {
+        self.folder.join(format!("{composition}.img"))
+    }
+}
+
+/// Builds everything.
+pub(crate) fn all(root: &Path) -> Result<Built> {
+    let system = Composition::read_all(&root.join("system.toml"))?;
+    let mut programs: Vec<String> = vec!["kernel".into()];
+    for composition in &system {
+        programs.extend(composition.programs().map(str::to_owned));
+    }
+    programs.sort();
+    programs.dedup();
+    compile(root, &programs)?;
+    let folder = root.join("target/machine");
+    fs::create_dir_all(&folder)?;
+    let built = release(root);
+    let kernel = folder.join("kernel.elf");
+    fs::copy(built.join("kernel"), &kernel).context("the kernel was not built")?;
+    for composition in &system {
+        let image = module::compose(composition, |program| {
+            fs::read(built.join(program)).with_context(|| format!("program {program} was not built"))
+        })?;
+        let name = if composition.name() == "system" { "boot" } else { composition.name() };
+        fs::write(folder.join(format!("{name}.img")), image)?;
+    }
+    Ok(Built { kernel, folder })
+}
+
+/// Where cargo leaves the machine's programs.
+pub(crate) fn release(root: &Path) -> PathBuf {
+    root.join("target").join(TARGET).join("release")
+}
+
+/// The cargo command for the machine's target.
+pub(crate) fn cargo(root: &Path, verb: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command.arg(verb).args(["--release", "--target", TARGET]).current_dir(root);
+    command.env("RUSTFLAGS", FLAGS).env("CARGO_TARGET_DIR", root.join("target"));
+    if std::env::var_os("METT_BUILD_STD").is_some() {
+        command.args(["-Zbuild-std=core,alloc"]).env("RUSTC_BOOTSTRAP", "1");
+    }
+    command
+}
+
+fn compile(root: &Path, programs: &[String]) -> Result<()> {
+    ensure!(!programs.is_empty(), "nothing to build");
+    let mut command = cargo(root, "build");
+    command.arg("--bins");
+    for program in programs {
+        command.args(["-p", package(program)]);
+    }
+    let status = command.status().context("cargo cannot be started")?;
+    if status.success() { Ok(()) } else { bail!("the machine's programs do not build") }
+}
+
+/// The package that builds a program; programs of one package share its name as a prefix.
+fn package(program: &str) -> &str {
+    match program {
+        "suite" | "assistant" => "suite",
+        name => name,
+    }
+}
