@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Flags of every program on the machine: position-independent code linked at a fixed address by the program's own script.
-const FLAGS: &str = "-C relocation-model=pic -C code-model=small -C link-arg=-no-pie -C force-frame-pointers=yes";
+const FLAGS: &str = "-C relocation-model=pic -C link-arg=-no-pie -C force-frame-pointers=yes";
 
 /// What a build leaves in `target/machine`.
 pub(crate) struct Built {

@@ -44,7 +44,7 @@ mod x86;
 pub use fake::{
     Context, Machine, VECTOR_FRAMES, boot_memory, boot_words, copy, cpu, cpu_count, device_range_allowed, flush_all, flush_page,
     frame_of, frame_pointer, frame_words, idle, interrupt, irq_free, irq_route, irq_unmask, irq_vector, kernel_entries, log_bytes, now,
-    on_cpu, port_access, power, random, relax, resume, resume_none, set_timer, table, ticks_per_second, zero,
+    on_cpu, poll_interrupts, port_access, power, random, relax, resume, resume_none, set_timer, table, ticks_per_second, zero,
 };
 pub use percpu::{CpuCell, PerCpu};
 pub use types::{
@@ -55,5 +55,5 @@ pub use types::{
 pub use x86::{
     Context, VECTOR_FRAMES, boot_memory, boot_words, copy, cpu, cpu_count, device_range_allowed, flush_all, flush_page,
     frame_of, frame_pointer, frame_words, idle, interrupt, irq_free, irq_route, irq_unmask, irq_vector, kernel_entries, log_bytes, now,
-    port_access, power, random, relax, resume, resume_none, set_timer, table, ticks_per_second, zero,
+    poll_interrupts, port_access, power, random, relax, resume, resume_none, set_timer, stop, table, ticks_per_second, zero,
 };

@@ -239,6 +239,11 @@ fn account(now: u64) {
     });
 }
 
+/// Charges the time up to now.
+pub fn account_now() {
+    account(machine::now());
+}
+
 /// Chooses anew if somebody asked for it; the last thing of every entry from user mode.
 pub fn leave_kernel(entry: &Entry) {
     if RESCHEDULE[machine::cpu()].swap(false, Ordering::Relaxed) {
@@ -272,8 +277,9 @@ fn requeue_current() {
         // It goes where it may run once this CPU has left it: as a thread that sleeps for no time.
         current.domain().schedule.count_runnable(me, false);
         sleep_until(&current, machine::now());
-    } else {
-        QUEUES[me].lock().push(current, grain());
+    } else if !QUEUES[me].lock().push(current.clone(), grain()) {
+        // It blocked and was made ready again before this CPU left it: it is in the queue and counted already.
+        current.domain().schedule.count_runnable(me, false);
     }
 }
 
@@ -363,7 +369,7 @@ fn run(thread: Ref<Thread>, _entry: &Entry) {
             before.sched.on_cpu.store(NO_CPU, Ordering::Release);
         }
     }
-    if crate::sched::is_doomed_after_publishing() {
+    if is_doomed_after_publishing() {
         request_reschedule();
     }
     program_timer();

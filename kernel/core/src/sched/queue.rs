@@ -53,8 +53,8 @@ impl RunQueue {
         self.present << grain
     }
 
-    /// Adds a thread; one that has slept does not bring more than nothing along.
-    pub fn push(&mut self, thread: Ref<Thread>, grain: u32) {
+    /// Adds a thread, unless it is in the queue already; one that has slept does not bring more than nothing along.
+    pub fn push(&mut self, thread: Ref<Thread>, grain: u32) -> bool {
         let place = if thread.domain().schedule.is_service() {
             SERVICES
         } else {
@@ -63,14 +63,15 @@ impl RunQueue {
             let ahead = (time - self.present).min(BUCKETS as u64 - 1);
             ((self.present + ahead) % BUCKETS as u64) as usize
         };
-        thread.sched.bucket.store(place, Ordering::Relaxed);
         let queue = self.ring.get_mut(place).unwrap_or(&mut self.services);
-        if queue.push(thread).is_ok() {
+        let added = queue.push(thread).is_ok();
+        if added {
             self.length += 1;
             if place < BUCKETS {
                 self.occupied |= 1 << place;
             }
         }
+        added
     }
 
     /// Takes the thread whose turn it is.

@@ -96,7 +96,7 @@ impl Tree {
     ///
     /// # Errors
     /// `OutOfFrames`.
-    pub fn reach_leaf(&mut self, page: u64, domain: &Ref<Domain>) -> Result<&'static Table, Error> {
+    pub fn reach_leaf(&self, page: u64, domain: &Ref<Domain>) -> Result<&'static Table, Error> {
         let mut table = self.root;
         for level in (2..=self.levels).rev() {
             let word = word(table, page, level);
@@ -134,12 +134,12 @@ impl Tree {
     }
 
     /// Takes the leaf table of a page out of the tree, whose entries are all holes. Upper tables that become empty stay.
-    pub fn remove_leaf(&mut self, page: u64) -> Option<Frame> {
+    pub fn remove_leaf(&self, page: u64) -> Option<Frame> {
         self.remove_table(page, 2)
     }
 
     /// Takes the table below a word of `level` out of the tree.
-    pub fn remove_table(&mut self, page: u64, level: u32) -> Option<Frame> {
+    pub fn remove_table(&self, page: u64, level: u32) -> Option<Frame> {
         let mut table = self.root;
         for at in (level..=self.levels).rev() {
             let word = word(table, page, at);

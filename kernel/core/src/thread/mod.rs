@@ -83,9 +83,7 @@ pub struct Scheduling {
     pub deadline: AtomicU64,
     /// See `deadline`.
     pub timer_cpu: AtomicUsize,
-    /// Bucket of the run queue or wheel it is in.
-    pub bucket: AtomicUsize,
-    /// As `bucket`, of the wheel.
+    /// Bucket of the wheel it is in.
     pub timer_bucket: AtomicUsize,
 }
 
@@ -319,7 +317,6 @@ impl Scheduling {
             used_in_guest: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
             timer_cpu: AtomicUsize::new(NO_CPU),
-            bucket: AtomicUsize::new(0),
             timer_bucket: AtomicUsize::new(0),
         }
     }

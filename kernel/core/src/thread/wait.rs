@@ -4,7 +4,7 @@
 //! end the wait (a message, a signal, the deadline, a kick, death) must *claim* it by compare-and-swap; the one that succeeds takes the thread out of
 //! its queues, writes the result into its registers and makes it ready. All others find the word changed and leave the thread alone.
 
-use super::Thread;
+use super::{KICKED, KILLED, Thread, UNPARKED};
 use crate::{
     ipc::{Endpoint, Gate, Notification, Reply},
     sched,
@@ -128,6 +128,35 @@ impl WaitWord {
     fn release(&self) {
         let word = self.0.load(Ordering::Relaxed);
         self.0.store(word & !PHASE | READY, Ordering::SeqCst);
+    }
+}
+
+/// Looks whether something came between the thread's decision to wait and the publication of the wait; whether it still waits.
+/// The caller then runs another thread.
+pub fn commit(thread: &Ref<Thread>, word: u64) -> bool {
+    let is_killed = thread.has_flag(KILLED);
+    let result = match &*thread.wait.lock() {
+        _ if is_killed => Err(Error::Kicked),
+        Wait::Park if thread.has_flag(UNPARKED) => Ok(()),
+        wait if wait.is_kickable() && thread.has_flag(KICKED) => Err(Error::Kicked),
+        _ => return true,
+    };
+    let Some(claim) = thread.waiting.claim_exact(word) else { return true };
+    if result.is_ok() {
+        thread.take_flag(UNPARKED);
+    } else if !is_killed {
+        thread.take_kick();
+    }
+    finish(thread, claim, result);
+    false
+}
+
+/// As [`commit`] for a thread that another one has moved from one wait to the next.
+pub fn recheck(thread: &Ref<Thread>, word: u64) {
+    if thread.has_flag(KILLED)
+        && let Some(claim) = thread.waiting.claim_exact(word)
+    {
+        wake(thread, claim, Err(Error::Kicked));
     }
 }
 

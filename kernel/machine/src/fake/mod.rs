@@ -186,6 +186,9 @@ pub fn idle() {
     STATES[cpu()].idling.store(true, Ordering::Release);
 }
 
+/// Lets pending interrupts in.
+pub fn poll_interrupts() {}
+
 /// Eases a spin loop.
 pub fn relax() {
     std::thread::yield_now();

@@ -1,0 +1,223 @@
+//! Entries into the kernel: what the machine calls for operations, faults, interrupts and idle CPUs.
+//!
+//! Each function is one read section ([`epoch::enter`]), runs with interrupts off and ends with the CPU's choice of what to run.
+
+use crate::{
+    counter::{self, Counter},
+    domain::Domain,
+    frames, irq, operation, reaper, root, sched,
+    space::{self, Space, shootdown},
+    thread::{HANDLING, Thread},
+};
+use core::sync::atomic::{AtomicU64, Ordering};
+use kernel_abi::{
+    Error, PAGE_SHIFT,
+    guest::Exit,
+    layout::{GUEST_MAX, GUEST_MIN, HOME_BASE, HOME_SIZE},
+    space::Access,
+};
+use kernel_machine::{
+    self as machine, Interrupt, Mode,
+    object::{Borrow, Entry, Ref, SpinLock, epoch},
+};
+
+/// Vector of a page fault.
+const PAGE_FAULT: u8 = 14;
+/// Bits of a page fault's error code.
+const WRITE_FAULT: u64 = 1 << 1;
+const RESERVED_BIT: u64 = 1 << 3;
+const FETCH_FAULT: u64 = 1 << 4;
+
+static ROOT: SpinLock<Option<Ref<Domain>>> = SpinLock::new(crate::lock::LOG, None);
+static LONGEST: AtomicU64 = AtomicU64::new(0);
+
+/// Longest entry seen, in ticks; kept when the kernel is built with its checks.
+#[must_use]
+pub fn longest() -> u64 {
+    LONGEST.load(Ordering::Relaxed)
+}
+
+/// The root Domain.
+#[must_use]
+pub fn root_domain() -> Option<Ref<Domain>> {
+    ROOT.lock().clone()
+}
+
+/// Sets the kernel up on the boot CPU and makes root ready.
+///
+/// # Errors
+/// What is wrong with the boot module, or `OutOfFrames`.
+pub fn boot() -> Result<(), root::BootError> {
+    frames::boot(&machine::boot_memory());
+    space::fault::boot().map_err(root::BootError::Kernel)?;
+    sched::boot();
+    let entry = epoch::enter();
+    let domain = root::start(&entry)?;
+    *ROOT.lock() = Some(domain);
+    Ok(())
+}
+
+/// A native program asks for an operation.
+pub fn on_operation() {
+    let begun = begin();
+    let entry = epoch::enter();
+    if let Some(thread) = sched::current(&entry) {
+        operation::perform(thread, &entry);
+    }
+    sched::leave_kernel(&entry);
+    end(begun);
+}
+
+/// An exception in user mode.
+pub fn on_exception(mode: Mode, vector: u8, address: u64, code: u64) {
+    let begun = begin();
+    let entry = epoch::enter();
+    if let Some(thread) = sched::current(&entry) {
+        match mode {
+            Mode::Guest => guest_exception(thread, vector, address, code, &entry),
+            Mode::Home => home_exception(thread, vector, address, code),
+        }
+    }
+    sched::leave_kernel(&entry);
+    end(begun);
+}
+
+/// An interrupt, in user mode or while the CPU idles.
+pub fn on_interrupt(interrupt: Interrupt) {
+    let begun = begin();
+    let entry = epoch::enter();
+    match interrupt {
+        Interrupt::Timer => {
+            sched::on_timer();
+            if reaper::is_pending() && !sched::is_idle() {
+                let _more = reaper::work(&entry);
+            }
+        }
+        Interrupt::Reschedule => sched::request_reschedule(),
+        Interrupt::Shootdown => shootdown::serve(),
+        Interrupt::Device(vector) => irq::fire(vector),
+    }
+    if !sched::is_idle() {
+        sched::leave_kernel(&entry);
+    }
+    end(begun);
+}
+
+/// Nothing is chosen: works off what was deferred, then sleeps; returns when something is.
+pub fn on_idle() {
+    loop {
+        let entry = epoch::enter();
+        shootdown::serve();
+        if sched::leave_idle(&entry) {
+            return;
+        }
+        let has_more = reaper::is_pending() && reaper::work(&entry);
+        drop(entry);
+        if has_more {
+            machine::poll_interrupts();
+        } else {
+            machine::idle();
+        }
+    }
+}
+
+fn begin() -> u64 {
+    if cfg!(debug_assertions) { machine::now() } else { 0 }
+}
+
+fn end(begun: u64) {
+    if cfg!(debug_assertions) {
+        LONGEST.fetch_max(machine::now().saturating_sub(begun), Ordering::Relaxed);
+    }
+}
+
+/// The access a page fault wanted.
+fn wanted(code: u64) -> Access {
+    if code & FETCH_FAULT != 0 {
+        Access::EXECUTE
+    } else if code & WRITE_FAULT != 0 {
+        Access::READ | Access::WRITE
+    } else {
+        Access::READ
+    }
+}
+
+/// Resolves a fault at a guest address.
+fn resolve_guest(guest: &Space, address: u64, code: u64) -> Result<(), Error> {
+    if !(GUEST_MIN..GUEST_MAX).contains(&address) || code & RESERVED_BIT != 0 {
+        return Err(Error::Hole);
+    }
+    guest.resolve(address >> PAGE_SHIFT, wanted(code))
+}
+
+fn guest_exception(thread: Borrow<'_, Thread>, vector: u8, address: u64, code: u64, entry: &Entry) {
+    let exit = if vector == PAGE_FAULT {
+        let resolved = thread.guest().is_some_and(|guest| resolve_guest(&guest, address, code).is_ok());
+        if resolved {
+            return;
+        }
+        counter::add(Counter::GuestFaults, 1);
+        Exit::Fault
+    } else {
+        Exit::Exception
+    };
+    counter::add(Counter::GuestExits, 1);
+    thread.context.leave_guest(exit, address, code);
+    sched::reload_roots(entry);
+}
+
+fn home_exception(thread: Borrow<'_, Thread>, vector: u8, address: u64, code: u64) {
+    if vector == PAGE_FAULT && resolve_home(&thread, address, code) {
+        return;
+    }
+    if let Some((handler, stack)) = thread.fault_handler()
+        && !thread.set_flag(HANDLING)
+    {
+        thread.context.deliver_home_fault(handler, stack, address, u64::from(vector) | code << 8);
+        return;
+    }
+    report_death(&thread, vector, address, code);
+    Domain::destroy(thread.domain().borrow());
+    sched::request_reschedule();
+}
+
+fn resolve_home(thread: &Thread, address: u64, code: u64) -> bool {
+    if code & RESERVED_BIT != 0 {
+        return false;
+    }
+    match address.checked_sub(HOME_BASE) {
+        Some(offset) if offset < HOME_SIZE => thread.home().resolve(offset >> PAGE_SHIFT, wanted(code)).is_ok(),
+        Some(_) => false,
+        None => thread.guest().is_some_and(|guest| resolve_guest(&guest, address, code).is_ok()),
+    }
+}
+
+/// One line in the log on a Domain that dies of a fault.
+fn report_death(thread: &Thread, vector: u8, address: u64, code: u64) {
+    let mut line = Line { bytes: [0; 160], length: 0 };
+    let ip = thread.context.get(machine::Reg::Rip);
+    let sp = thread.context.get(machine::Reg::Rsp);
+    let domain = thread.domain().borrow().identity();
+    let _ = core::fmt::write(
+        &mut line,
+        format_args!("kernel: Domain {domain:#x} dies: exception {vector} code {code:#x} address {address:#x} ip {ip:#x} sp {sp:#x}\n"),
+    );
+    machine::log_bytes(line.bytes.get(..line.length).unwrap_or(&[]));
+}
+
+/// A line of text of bounded length.
+struct Line {
+    bytes: [u8; 160],
+    length: usize,
+}
+
+impl core::fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        for byte in text.bytes() {
+            let Some(place) = self.bytes.get_mut(self.length) else { break };
+            *place = byte;
+            self.length += 1;
+        }
+        Ok(())
+    }
+}
