@@ -1,0 +1,150 @@
+//! Ports: the program's side of a channel, two byte rings in a Space shared with the control service.
+//!
+//! The other side is believed in nothing: its words are copied once, and a difference larger than the ring closes the port.
+
+use crate::{Notification, Result, Space, view::View};
+use contract::ring::{CAPACITY, PORT_PAGES, offset};
+use core::{
+    ptr,
+    sync::atomic::{AtomicU32, Ordering},
+};
+use kernel_abi::{PAGE_SIZE, space::Access};
+
+/// Which end of a port this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A program behind a channel.
+    Program,
+    /// The control service.
+    Control,
+}
+
+/// The other side broke the rules of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+/// One direction.
+#[derive(Clone, Copy, Debug)]
+struct Ring {
+    tail: usize,
+    head: usize,
+    data: usize,
+}
+
+/// A port.
+#[derive(Debug)]
+pub struct Port {
+    view: View,
+    incoming: Ring,
+    outgoing: Ring,
+    closed_by_me: usize,
+    closed_by_peer: usize,
+    doorbell: Notification,
+    bits: u64,
+}
+
+impl Port {
+    /// Maps a port's Space. `doorbell` and `bits` tell the other side.
+    ///
+    /// # Errors
+    /// When the Space cannot be mapped.
+    pub fn open(space: Space, side: Side, doorbell: Notification, bits: u64) -> Result<Self> {
+        let view = View::map(space, 0, PORT_PAGES, Access::READ | Access::WRITE)?;
+        let page = PAGE_SIZE as usize;
+        let to_program = Ring { tail: offset::TO_PROGRAM_TAIL, head: offset::TO_PROGRAM_HEAD, data: page };
+        let from_program =
+            Ring { tail: offset::FROM_PROGRAM_TAIL, head: offset::FROM_PROGRAM_HEAD, data: page + CAPACITY as usize };
+        let (incoming, outgoing, closed_by_me, closed_by_peer) = match side {
+            Side::Program => (to_program, from_program, offset::CLOSED_BY_PROGRAM, offset::CLOSED_BY_CONTROL),
+            Side::Control => (from_program, to_program, offset::CLOSED_BY_CONTROL, offset::CLOSED_BY_PROGRAM),
+        };
+        Ok(Self { view, incoming, outgoing, closed_by_me, closed_by_peer, doorbell, bits })
+    }
+
+    fn word(&self, at: usize) -> &AtomicU32 {
+        let address = self.view.pointer().expose_provenance() + at;
+        // SAFETY: the word lies in the first page of the view, aligned, and both sides use it as an atomic only.
+        unsafe { &*ptr::with_exposed_provenance::<AtomicU32>(address) }
+    }
+
+    /// Bytes that can be read.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn readable(&self) -> core::result::Result<usize, Broken> {
+        let tail = self.word(self.incoming.tail).load(Ordering::Acquire);
+        let head = self.word(self.incoming.head).load(Ordering::Relaxed);
+        check(tail.wrapping_sub(head))
+    }
+
+    /// Bytes that can be written.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn writable(&self) -> core::result::Result<usize, Broken> {
+        let tail = self.word(self.outgoing.tail).load(Ordering::Relaxed);
+        let head = self.word(self.outgoing.head).load(Ordering::Acquire);
+        check(tail.wrapping_sub(head)).map(|used| CAPACITY as usize - used)
+    }
+
+    /// Reads what is there, up to the buffer's length, and rings the doorbell if that made room.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn read(&self, buffer: &mut [u8]) -> core::result::Result<usize, Broken> {
+        let count = self.readable()?.min(buffer.len());
+        if count == 0 {
+            return Ok(0);
+        }
+        let head = self.word(self.incoming.head).load(Ordering::Relaxed);
+        for (index, byte) in buffer.iter_mut().take(count).enumerate() {
+            let at = self.incoming.data + (head.wrapping_add(index as u32) % CAPACITY) as usize;
+            // SAFETY: the index is inside the ring, which is inside the view; the other side may write it meanwhile, which yields any byte.
+            *byte = unsafe { self.view.pointer().add(at).read_volatile() };
+        }
+        self.word(self.incoming.head).store(head.wrapping_add(count as u32), Ordering::Release);
+        self.ring();
+        Ok(count)
+    }
+
+    /// Writes what there is room for and rings the doorbell.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn write(&self, bytes: &[u8]) -> core::result::Result<usize, Broken> {
+        let count = self.writable()?.min(bytes.len());
+        if count == 0 {
+            return Ok(0);
+        }
+        let tail = self.word(self.outgoing.tail).load(Ordering::Relaxed);
+        for (index, byte) in bytes.iter().take(count).enumerate() {
+            let at = self.outgoing.data + (tail.wrapping_add(index as u32) % CAPACITY) as usize;
+            // SAFETY: as in `read`.
+            unsafe { self.view.pointer().add(at).write_volatile(*byte) };
+        }
+        self.word(self.outgoing.tail).store(tail.wrapping_add(count as u32), Ordering::Release);
+        self.ring();
+        Ok(count)
+    }
+
+    fn ring(&self) {
+        // A doorbell that is gone belongs to a peer that is gone; `is_closed` tells.
+        let _ = self.doorbell.signal(self.bits);
+    }
+
+    /// Says that this side will write no more.
+    pub fn close(&self) {
+        self.word(self.closed_by_me).store(1, Ordering::Release);
+        self.ring();
+    }
+
+    /// Whether the other side will write no more (what it has written can still be read).
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.word(self.closed_by_peer).load(Ordering::Acquire) != 0
+    }
+}
+
+fn check(used: u32) -> core::result::Result<usize, Broken> {
+    if used > CAPACITY { Err(Broken) } else { Ok(used as usize) }
+}

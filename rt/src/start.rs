@@ -1,0 +1,44 @@
+//! The first Rust code of a program, its end, and what happens on a panic.
+
+use crate::arch;
+use kernel_abi::Operation;
+
+#[cfg(target_os = "none")]
+unsafe extern "Rust" {
+    safe fn rt_main();
+}
+
+#[cfg(target_os = "none")]
+#[unsafe(no_mangle)]
+extern "C" fn rt_start(argument: u64) -> ! {
+    crate::startup::read(argument);
+    crate::thread::set_up_first();
+    rt_main();
+    exit()
+}
+
+/// Ends the program: its Domain is destroyed if it holds the capability to do so, else this thread ends.
+pub fn exit() -> ! {
+    if let Some(domain) = crate::startup::capability("domain") {
+        let _ = crate::Domain(domain).destroy();
+    }
+    end_thread()
+}
+
+/// Ends the calling thread.
+pub(crate) fn end_thread() -> ! {
+    loop {
+        let _ = arch::call(Operation::ThreadExit, [0; 6]);
+        #[cfg(not(target_os = "none"))]
+        std::process::abort();
+    }
+}
+
+#[cfg(target_os = "none")]
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    let mut name = crate::log::Line::new();
+    let _ = core::fmt::Write::write_fmt(&mut name, format_args!("{}: {info}\n", crate::startup::program()));
+    name.flush();
+    exit()
+}

@@ -1,0 +1,70 @@
+//! The start-up block: what this program was handed, by name.
+//!
+//! Decoded once, before the program begins. Root has none.
+
+use crate::slots;
+use alloc::{boxed::Box, string::String};
+use contract::startup::Startup;
+use core::{
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+use kernel_abi::{
+    Slot,
+    layout::{HOME_BASE, home},
+};
+
+static BLOCK: AtomicPtr<Startup> = AtomicPtr::new(ptr::null_mut());
+
+/// Reads the block. `argument` is its length, 0 if there is none.
+#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "programs begin on the machine only"))]
+pub(crate) fn read(argument: u64) {
+    if argument == 0 || argument > home::STARTUP_SIZE {
+        return;
+    }
+    let start = ptr::with_exposed_provenance::<u8>((HOME_BASE + home::STARTUP) as usize);
+    // SAFETY: the creator maps the block read-only before it starts the program with the block's length.
+    let bytes = unsafe { core::slice::from_raw_parts(start, argument as usize) };
+    let mut decoder = contract::wire::Decoder::new();
+    decoder.feed(bytes);
+    if let Ok(Some(block)) = decoder.next::<Startup>() {
+        slots::set_first(block.first_free_slot);
+        BLOCK.store(Box::into_raw(Box::new(block)), Ordering::Release);
+    }
+}
+
+/// The block.
+#[must_use]
+pub fn block() -> Option<&'static Startup> {
+    // SAFETY: the pointer is null or comes from a box that is never freed.
+    unsafe { BLOCK.load(Ordering::Acquire).as_ref() }
+}
+
+/// The program's name.
+#[must_use]
+pub fn program() -> &'static str {
+    block().map_or("root", |block| block.program.as_str())
+}
+
+/// The slot of a capability by name.
+#[must_use]
+pub fn capability(name: &str) -> Option<Slot> {
+    block()?.capabilities.iter().find(|(known, _)| known == name).map(|(_, slot)| *slot)
+}
+
+/// A number by name.
+#[must_use]
+pub fn value(name: &str) -> Option<u64> {
+    block()?.values.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+}
+
+/// Names of all capabilities and their slots.
+pub fn capabilities() -> impl Iterator<Item = &'static (String, Slot)> {
+    block().into_iter().flat_map(|block| block.capabilities.iter())
+}
+
+/// The slot of the program's home Space.
+#[must_use]
+pub fn home_space() -> crate::Space {
+    crate::Space(capability("home").unwrap_or(kernel_abi::cap::root::HOME))
+}

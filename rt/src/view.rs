@@ -1,0 +1,120 @@
+//! Address ranges for other Spaces, stacks and state pages: the views area of the home region.
+//!
+//! Ranges come in powers of two, from a page to some GiB; a freed range is used again for the same size.
+
+use crate::{Result, Space, startup, sync::SpinLock};
+use kernel_abi::{
+    Error, PAGE_SHIFT,
+    layout::{HOME_BASE, home},
+    space::{Access, MapMode},
+};
+
+/// Sizes: 2^0 to 2^21 pages (8 GiB).
+const ORDERS: usize = 22;
+/// Freed ranges of each size that are remembered; more are lost until the program ends, which 448 GiB can bear.
+const REMEMBERED: usize = 64;
+
+struct Ranges {
+    next: u64,
+    freed: [[u64; REMEMBERED]; ORDERS],
+    counts: [usize; ORDERS],
+}
+
+static RANGES: SpinLock<Ranges> =
+    SpinLock::new(Ranges { next: home::VIEWS, freed: [[0; REMEMBERED]; ORDERS], counts: [0; ORDERS] });
+
+fn order_of(pages: u64) -> Result<usize> {
+    let order = pages.max(1).next_power_of_two().ilog2() as usize;
+    if order < ORDERS { Ok(order) } else { Err(Error::BadArgument) }
+}
+
+/// Takes a range of pages, aligned to its size rounded up to a power of two; its home offset.
+///
+/// # Errors
+/// `BadArgument` when it is too long, `OutOfFrames` when the area is used up.
+pub fn reserve(pages: u64) -> Result<u64> {
+    let order = order_of(pages)?;
+    let mut ranges = RANGES.lock();
+    let count = ranges.counts.get(order).copied().unwrap_or(0);
+    if count > 0 {
+        let offset = ranges.freed.get(order).and_then(|freed| freed.get(count - 1)).copied().ok_or(Error::OutOfFrames)?;
+        if let Some(place) = ranges.counts.get_mut(order) {
+            *place = count - 1;
+        }
+        return Ok(offset);
+    }
+    let size = 1_u64 << (order as u32 + PAGE_SHIFT);
+    let start = ranges.next.next_multiple_of(size);
+    let end = start.checked_add(size).filter(|end| *end <= home::VIEWS_END).ok_or(Error::OutOfFrames)?;
+    ranges.next = end;
+    Ok(start)
+}
+
+/// Gives a range back, which must be holes.
+pub fn give_back(offset: u64, pages: u64) {
+    let Ok(order) = order_of(pages) else { return };
+    let mut ranges = RANGES.lock();
+    let count = ranges.counts.get(order).copied().unwrap_or(REMEMBERED);
+    if let Some(place) = ranges.freed.get_mut(order).and_then(|freed| freed.get_mut(count)) {
+        *place = offset;
+        if let Some(count) = ranges.counts.get_mut(order) {
+            *count += 1;
+        }
+    }
+}
+
+/// Another Space, or zeroed memory, mapped into this program.
+#[derive(Debug)]
+pub struct View {
+    offset: u64,
+    pages: u64,
+}
+
+impl View {
+    /// Maps a range of a Space.
+    ///
+    /// # Errors
+    /// As `SpaceMap`; nothing stays mapped then.
+    pub fn map(space: Space, from: u64, pages: u64, access: Access) -> Result<Self> {
+        let view = Self { offset: reserve(pages)?, pages };
+        startup::home_space().map(view.offset, space, from, pages, MapMode::Share, access, false)?;
+        Ok(view)
+    }
+    /// Zeroed memory of the program's own.
+    ///
+    /// # Errors
+    /// As `SpaceZero`.
+    pub fn zeroed(pages: u64) -> Result<Self> {
+        let view = Self { offset: reserve(pages)?, pages };
+        startup::home_space().zero(view.offset, pages, Access::READ | Access::WRITE, 0)?;
+        Ok(view)
+    }
+    /// Its home offset.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+    /// Its address.
+    #[must_use]
+    pub const fn address(&self) -> u64 {
+        HOME_BASE + self.offset
+    }
+    /// Its length in bytes.
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        (self.pages << PAGE_SHIFT) as usize
+    }
+    /// Its first byte.
+    #[must_use]
+    pub fn pointer(&self) -> *mut u8 {
+        core::ptr::with_exposed_provenance_mut(self.address() as usize)
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        if startup::home_space().unmap(self.offset, self.pages).is_ok() {
+            give_back(self.offset, self.pages);
+        }
+    }
+}
