@@ -148,7 +148,7 @@ pub(super) fn set_up(id: CpuId, stack_top: u64) {
     if id == 0 {
         fill_idt();
     }
-    load_tables(id);
+    load_tables(id, stack_top);
     set_control_registers();
     // SAFETY: the block is this CPU's and lives for ever; a null user base is valid.
     unsafe {
@@ -180,7 +180,7 @@ fn fill_idt() {
     }
 }
 
-fn load_tables(id: CpuId) {
+fn load_tables(id: CpuId, stack_top: u64) {
     let cell = &TABLES[id % MAX_CPUS];
     // SAFETY: this CPU alone uses its tables, and has not loaded them yet.
     let tables = unsafe { &mut *cell.0.get() };
@@ -189,6 +189,7 @@ fn load_tables(id: CpuId) {
         *place = stack.as_ptr_range().end.addr() as u64;
     }
     tables.tss.trap_stacks = trap_stacks;
+    tables.tss.stacks = [stack_top, 0, 0];
     let tss = (&raw const tables.tss).addr() as u64;
     let limit = size_of::<TaskState>() as u64 - 1;
     tables.gdt = [
