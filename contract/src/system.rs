@@ -12,6 +12,14 @@ pub struct Description {
     pub services: Vec<Service>,
 }
 
+/// Decodes a description.
+///
+/// # Errors
+/// [`crate::wire::WireError::Malformed`].
+pub fn decode(bytes: &[u8]) -> Result<Description, crate::wire::WireError> {
+    postcard::from_bytes(bytes).map_err(|_| crate::wire::WireError::Malformed)
+}
+
 /// One service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {

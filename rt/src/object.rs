@@ -72,6 +72,11 @@ pub fn delete(slot: Slot) {
     slots::give_back(slot);
 }
 
+/// Empties a slot of a receive window, which stays the window's.
+pub fn delete_received(slot: Slot) {
+    let _ = call(Operation::CapDelete, [0, slot.into(), 0, 0, 0, 0]);
+}
+
 /// Lets an operation create something in a free slot.
 fn create(operation: Operation, domain: Domain, more: [u64; 4]) -> Result<(Slot, Returned)> {
     let slot = slots::take()?;

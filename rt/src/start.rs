@@ -19,9 +19,7 @@ extern "C" fn rt_start(argument: u64) -> ! {
 
 /// Ends the program: its Domain is destroyed if it holds the capability to do so, else this thread ends.
 pub fn exit() -> ! {
-    if let Some(domain) = crate::startup::capability("domain") {
-        let _ = crate::Domain(domain).destroy();
-    }
+    let _ = crate::Domain(kernel_abi::cap::root::DOMAIN).destroy();
     end_thread()
 }
 

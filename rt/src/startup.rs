@@ -63,8 +63,8 @@ pub fn capabilities() -> impl Iterator<Item = &'static (String, Slot)> {
     block().into_iter().flat_map(|block| block.capabilities.iter())
 }
 
-/// The slot of the program's home Space.
+/// The program's home Space, whose slot is the same in every program: the heap needs it before the block can be read.
 #[must_use]
-pub fn home_space() -> crate::Space {
-    crate::Space(capability("home").unwrap_or(kernel_abi::cap::root::HOME))
+pub const fn home_space() -> crate::Space {
+    crate::Space(kernel_abi::cap::root::HOME)
 }

@@ -101,8 +101,7 @@ pub fn state_page() -> Option<*mut StatePage> {
 /// Notes the first thread's slot.
 #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "programs begin on the machine only"))]
 pub(crate) fn set_up_first() {
-    let slot = startup::capability("thread").unwrap_or(kernel_abi::cap::root::THREAD);
-    block().thread.store(slot, Ordering::Relaxed);
+    block().thread.store(kernel_abi::cap::root::THREAD, Ordering::Relaxed);
 }
 
 /// Lets other threads run.

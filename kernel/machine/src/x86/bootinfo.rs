@@ -15,6 +15,10 @@ use kernel_abi::{PAGE_SHIFT, PAGE_SIZE};
 pub(super) const MAX_REGIONS: usize = 64;
 /// Longest command line that is kept.
 const MAX_COMMAND_LINE: usize = 2048;
+/// Kind of a region that is not RAM, or that firmware keeps.
+const RESERVED: u32 = 2;
+/// Kind of a region that firmware keeps across sleep.
+const ACPI_STORAGE: u32 = 4;
 /// First word of the start info.
 const MAGIC: u32 = 0x336e_c578;
 /// Boot maps this much.
@@ -98,10 +102,22 @@ pub(super) fn parse(info: u64) -> BootInfo {
         let length = read(at + 8).unwrap_or(0);
         *region = Region { start: read(at).unwrap_or(0), length, kind: read(at + 16).unwrap_or(0) };
     }
+    keep_firmware_memory(&mut regions[..count]);
     let module = (word(12) > 0).then(|| module(long(16))).flatten();
     // SAFETY: written once, by the first instructions.
     let first_instruction = unsafe { mett_first_instruction };
     BootInfo { regions, region_count: count, module, command_line: command_line(long(24)), acpi_root: long(32), first_instruction }
+}
+
+/// Firmware keeps its tables at the end of RAM in regions that it calls reserved: they are memory all the same, unlike reserved device windows.
+fn keep_firmware_memory(regions: &mut [Region]) {
+    for index in 0..regions.len() {
+        let region = regions[index];
+        let follows_ram = regions.iter().any(|other| other.is_usable() && other.end() == region.start);
+        if region.kind == RESERVED && follows_ram {
+            regions[index].kind = ACPI_STORAGE;
+        }
+    }
 }
 
 /// The frames of the first module, in a list at a physical address.

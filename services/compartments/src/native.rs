@@ -1,0 +1,66 @@
+//! Requests of native clients: in a Space of theirs, by a call.
+
+use crate::registry::Registry;
+use alloc::vec::Vec;
+use contract::{
+    compartments::{Refusal, Request, Response, call},
+    wire::{self, Decoder},
+};
+use rt::{
+    Domain, Notification, Space,
+    abi::{PAGE_SIZE, Rights, space::Access},
+    message::{Message, Received},
+    view::View,
+};
+
+/// Most pages of a request.
+const MAX_PAGES: u64 = 64;
+/// Answer label: the call itself is malformed.
+const MALFORMED: u32 = 0x100;
+
+/// Carries a call out; the answer is written over the request.
+pub(crate) fn call(registry: &mut Registry, received: &Received) -> Message {
+    let malformed = Message::new(MALFORMED, [0; 4]);
+    let [pages, bits, ..] = received.words;
+    let (Some(space), true) = (received.cap(0), (1..=MAX_PAGES).contains(&pages)) else { return malformed };
+    let Ok(view) = View::map(Space(space), 0, pages, Access::READ | Access::WRITE) else { return malformed };
+    let request = read(&view);
+    let response = match &request {
+        Some(request) => registry.request(request),
+        None => Response::Refused(Refusal::BadSpec("malformed request".into())),
+    };
+    if let (Some(Request::Create(create)), Response::Created { .. }, call::REQUEST_WATCHED) = (&request, &response, received.label)
+        && let Some(notification) = received.cap(1).and_then(keep)
+    {
+        registry.watch(create.id, notification, bits);
+    }
+    let mut out = Vec::new();
+    if wire::encode(&response, &mut out).is_err() || out.len() > view.length() {
+        return malformed;
+    }
+    // SAFETY: the answer fits the view; the client may change the bytes meanwhile, which harms only itself.
+    unsafe { core::ptr::copy_nonoverlapping(out.as_ptr(), view.pointer(), out.len()) };
+    Message::new(0, [out.len() as u64, 0, 0, 0])
+}
+
+/// Copies the request out before anything looks at it: the client may still write to its Space.
+fn read(view: &View) -> Option<Request> {
+    let mut bytes = alloc::vec![0_u8; view.length().min((MAX_PAGES * PAGE_SIZE) as usize)];
+    // SAFETY: the view is as long as the buffer; whatever the client writes meanwhile are bytes.
+    unsafe { core::ptr::copy_nonoverlapping(view.pointer().cast_const(), bytes.as_mut_ptr(), bytes.len()) };
+    let mut decoder = Decoder::new();
+    decoder.feed(&bytes);
+    decoder.next().ok().flatten()
+}
+
+/// A capability of our own for a received Notification.
+fn keep(slot: u32) -> Option<Notification> {
+    let own = rt::slots::take().ok()?;
+    match rt::object::copy(slot, Domain::OWN, own, Rights::SEND) {
+        Ok(()) => Some(Notification(own)),
+        Err(_) => {
+            rt::slots::give_back(own);
+            None
+        }
+    }
+}

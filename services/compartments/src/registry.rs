@@ -1,0 +1,143 @@
+//! The compartments that live, by identity.
+
+use crate::{
+    budget,
+    compartment::{Compartment, Workshop},
+};
+use alloc::{collections::BTreeMap, vec::Vec};
+use contract::compartments::{CapabilityRecord, Create, Death, Refusal, Request, Response, Stat};
+use rt::{
+    Notification, clock,
+    abi::{
+        PAGE_SIZE,
+        resource::{Resource, UNLIMITED},
+    },
+    object::Use,
+};
+
+/// Most compartments.
+const MAX_COMPARTMENTS: usize = 4096;
+/// Compartments share pairs of bits for their deaths by identity.
+const GROUPS: u64 = 31;
+
+/// All of them.
+pub(crate) struct Registry {
+    workshop: Workshop,
+    notification: Notification,
+    living: BTreeMap<u64, Compartment>,
+}
+
+impl Registry {
+    /// None yet; deaths are told to a Notification.
+    pub(crate) fn new(notification: Notification) -> rt::Result<Self> {
+        Ok(Self { workshop: Workshop::new()?, notification, living: BTreeMap::new() })
+    }
+
+    /// Carries a request out.
+    pub(crate) fn request(&mut self, request: &Request) -> Response {
+        let result = match request {
+            Request::Create(create) => self.create(create),
+            Request::Destroy { id } => self.destroy(*id),
+            Request::Update { id, budget } => self.find(*id).and_then(|compartment| {
+                budget::update(compartment.domain, &mut compartment.budget, budget).map(|()| Response::Done)
+            }),
+            Request::Stat { id } => self.find(*id).and_then(|compartment| stat(compartment).map(Response::Stat)),
+            Request::List => Ok(Response::List(self.living.keys().copied().collect())),
+            Request::Capabilities { id } => self.find(*id).map(|compartment| Response::Capabilities(capabilities(compartment))),
+        };
+        result.unwrap_or_else(Response::Refused)
+    }
+
+    fn find(&mut self, id: u64) -> Result<&mut Compartment, Refusal> {
+        self.living.get_mut(&id).filter(|compartment| !compartment.is_dead).ok_or(Refusal::UnknownCompartment)
+    }
+
+    fn create(&mut self, create: &Create) -> Result<Response, Refusal> {
+        if self.living.contains_key(&create.id) {
+            return Err(Refusal::IdentityTaken);
+        }
+        if self.living.len() >= MAX_COMPARTMENTS {
+            return Err(Refusal::OutOfMemory);
+        }
+        let begun = clock::now();
+        let compartment = self.workshop.create(create, self.notification, 2 * (create.id % GROUPS))?;
+        self.living.insert(create.id, compartment);
+        Ok(Response::Created { nanoseconds: clock::nanoseconds(clock::now().saturating_sub(begun)) })
+    }
+
+    fn destroy(&mut self, id: u64) -> Result<Response, Refusal> {
+        let compartment = self.find(id)?;
+        compartment.is_destroyed = true;
+        // If it has just ended by itself there is nothing to destroy.
+        let _ = rt::arch::call(rt::abi::Operation::ObjectDestroy, [compartment.domain.slot().into(), 0, 0, 0, 0, 0]);
+        Ok(Response::Done)
+    }
+
+    /// Tells a Notification when a compartment has died.
+    pub(crate) fn watch(&mut self, id: u64, notification: Notification, bits: u64) {
+        if let Some(compartment) = self.living.get_mut(&id) {
+            compartment.watcher = Some((notification, bits));
+        }
+    }
+
+    /// Looks for compartments that have died, in the groups whose bits are set; those that are wholly gone.
+    pub(crate) fn bury(&mut self, bits: u64) -> Vec<(u64, Death)> {
+        let mut gone = Vec::new();
+        for (id, compartment) in &mut self.living {
+            let group = 2 * (id % GROUPS);
+            if bits & 3 << group == 0 {
+                continue;
+            }
+            if !compartment.is_dead && compartment.domain.stat(Resource::Frames).is_err() {
+                compartment.is_dead = true;
+            }
+            if compartment.is_dead && bits & 2 << group != 0 {
+                gone.push(*id);
+            }
+        }
+        gone.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
+    fn remove(&mut self, id: u64) -> Option<(u64, Death)> {
+        let compartment = self.living.remove(&id)?;
+        if compartment.channel != 0 {
+            self.workshop.close(compartment.channel);
+        }
+        compartment.domain.forget();
+        if let Some((watcher, bits)) = compartment.watcher {
+            let _ = watcher.signal(bits);
+            watcher.forget();
+        }
+        Some((id, if compartment.is_destroyed { Death::Destroyed } else { Death::Ended }))
+    }
+}
+
+fn limit(of: Use, unit: u64) -> Option<u64> {
+    (of.limit != UNLIMITED).then(|| of.limit.saturating_mul(unit))
+}
+
+fn stat(compartment: &Compartment) -> Result<Stat, Refusal> {
+    let read = |resource| compartment.domain.stat(resource).map_err(|_| Refusal::UnknownCompartment);
+    let (frames, threads) = (read(Resource::Frames)?, read(Resource::Threads)?);
+    Ok(Stat {
+        memory: (frames.used * PAGE_SIZE, frames.peak * PAGE_SIZE, limit(frames, PAGE_SIZE)),
+        cpu_nanoseconds: clock::nanoseconds(read(Resource::CpuTime)?.used),
+        throttled: read(Resource::Throttled)?.used,
+        threads: (threads.used, threads.peak, limit(threads, 1)),
+        objects: read(Resource::Objects)?.used,
+        slots: read(Resource::Slots)?.used,
+    })
+}
+
+/// Every capability that the kernel finds in the compartment's table.
+fn capabilities(compartment: &Compartment) -> Vec<CapabilityRecord> {
+    let mut records = Vec::new();
+    let mut from = 1;
+    while let Ok(found) = compartment.domain.next(from) {
+        let name = compartment.names.get(found.slot.saturating_sub(1) as usize).cloned().unwrap_or_default();
+        let kind = found.kind.map_or(0, |kind| kind as u8);
+        records.push(CapabilityRecord { slot: found.slot, kind, rights: found.rights, object: found.object, name });
+        from = found.slot.saturating_add(1);
+    }
+    records
+}

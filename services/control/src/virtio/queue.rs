@@ -1,0 +1,111 @@
+//! A split virtqueue of page-sized buffers (Virtual I/O Device specification 1.2, 2.7).
+
+use core::sync::atomic::{Ordering, fence};
+use rt::{
+    Hardware, Space,
+    abi::{PAGE_SIZE, space::Access},
+    startup,
+    view::View,
+};
+
+/// Buffers of a queue.
+pub(crate) const BUFFERS: u16 = 32;
+/// Bytes of a buffer.
+pub(crate) const BUFFER: usize = PAGE_SIZE as usize;
+/// Offsets of the rings in the queue's page.
+const AVAILABLE: usize = 1024;
+const USED: usize = 2048;
+/// Descriptor flag: the device writes.
+const DEVICE_WRITES: u16 = 2;
+
+/// Memory that the device reads and writes.
+pub(crate) struct Queue {
+    rings: View,
+    buffers: View,
+    /// Physical address of the rings' page.
+    pub(crate) physical: u64,
+    device_writes: bool,
+    available: u16,
+    used: u16,
+}
+
+impl Queue {
+    /// Makes a queue's memory; a queue that the device writes into gets all its buffers at once.
+    pub(crate) fn new(hardware: Hardware, device_writes: bool) -> rt::Result<Self> {
+        let (rings, pages) = pinned(hardware, 1)?;
+        let physical = pages.first().copied().ok_or(rt::Error::OutOfFrames)?;
+        let (buffers, addresses) = pinned(hardware, u64::from(BUFFERS))?;
+        let mut queue = Self { rings, buffers, physical, device_writes, available: 0, used: 0 };
+        for (index, address) in addresses.iter().enumerate() {
+            queue.put(16 * index, &address.to_le_bytes());
+            queue.put(16 * index + 12, &(if device_writes { DEVICE_WRITES } else { 0 }).to_le_bytes());
+            if device_writes {
+                queue.offer(index as u16, BUFFER as u32);
+            }
+        }
+        Ok(queue)
+    }
+
+    /// Physical addresses of descriptors, available ring and used ring.
+    pub(crate) const fn addresses(&self) -> [u64; 3] {
+        [self.physical, self.physical + AVAILABLE as u64, self.physical + USED as u64]
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        for (index, byte) in bytes.iter().enumerate() {
+            // SAFETY: callers stay inside the rings' page, which this queue owns together with the device.
+            unsafe { self.rings.pointer().add((at + index) % BUFFER).write_volatile(*byte) };
+        }
+    }
+
+    fn get16(&self, at: usize) -> u16 {
+        // SAFETY: the offset is inside the rings' page and even.
+        unsafe { self.rings.pointer().add(at % BUFFER).cast::<u16>().read_volatile() }
+    }
+
+    fn get32(&self, at: usize) -> u32 {
+        // SAFETY: the offset is inside the rings' page and a multiple of four.
+        unsafe { self.rings.pointer().add(at % BUFFER).cast::<u32>().read_volatile() }
+    }
+
+    /// Gives a buffer to the device.
+    pub(crate) fn offer(&mut self, buffer: u16, length: u32) {
+        self.put(16 * usize::from(buffer) + 8, &length.to_le_bytes());
+        let place = AVAILABLE + 4 + 2 * usize::from(self.available % BUFFERS);
+        self.put(place, &buffer.to_le_bytes());
+        self.available = self.available.wrapping_add(1);
+        // ORDERING: the buffer and its place are written before the device sees the index.
+        fence(Ordering::SeqCst);
+        self.put(AVAILABLE + 2, &self.available.to_le_bytes());
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes a buffer back that the device has used: its index and the bytes in it.
+    pub(crate) fn take(&mut self) -> Option<(u16, usize)> {
+        fence(Ordering::SeqCst);
+        if self.get16(USED + 2) == self.used {
+            return None;
+        }
+        let place = USED + 4 + 8 * usize::from(self.used % BUFFERS);
+        let (buffer, length) = (self.get32(place), self.get32(place + 4));
+        self.used = self.used.wrapping_add(1);
+        let buffer = u16::try_from(buffer).ok().filter(|buffer| *buffer < BUFFERS)?;
+        Some((buffer, if self.device_writes { (length as usize).min(BUFFER) } else { 0 }))
+    }
+
+    /// A buffer's bytes, while it is not the device's.
+    pub(crate) fn buffer(&mut self, index: u16) -> &mut [u8] {
+        let at = usize::from(index % BUFFERS) * BUFFER;
+        // SAFETY: the buffer is inside the view, and the device does not use it between `take` and `offer`.
+        unsafe { core::slice::from_raw_parts_mut(self.buffers.pointer().add(at), BUFFER) }
+    }
+}
+
+/// Zeroed pages of this program's own that a device may use, with their physical addresses.
+fn pinned(hardware: Hardware, pages: u64) -> rt::Result<(View, alloc::vec::Vec<u64>)> {
+    let view = View::zeroed(pages)?;
+    let home: Space = startup::home_space();
+    home.resolve(view.offset(), pages, Access::READ | Access::WRITE)?;
+    let addresses = (0..pages).map(|page| home.pin(hardware, view.offset() + page * PAGE_SIZE)).collect::<rt::Result<_>>()?;
+    Ok((view, addresses))
+}
