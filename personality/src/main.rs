@@ -1,7 +1,92 @@
-//! .
+//! The personality's program: reads what it was handed, sets the system up, then serves the daemon.
 #![cfg_attr(target_os = "none", no_std, no_main)]
+
 extern crate alloc;
+
+use alloc::{format, rc::Rc, vec::Vec};
+use contract::{compartment::Spec, wire::Decoder};
+use core::cell::{Cell, RefCell};
+use personality::{
+    file::{layers::Layers, socket::Abstract},
+    file_system,
+    machine::layer::Layer,
+    session::{self, Session},
+    system::{SYSTEM, System, Terminals, time},
+    task::Processes,
+};
+use rt::{
+    Notification, Space,
+    port::{Port, Side},
+    startup,
+};
+
 rt::entry!(main);
+
 fn main() {
-    rt::log!("personality");
+    if let Err(what) = run() {
+        rt::log!("personality: {what}");
+    }
+}
+
+fn run() -> Result<(), &'static str> {
+    let block = startup::block().ok_or("there is no start-up block")?;
+    let mut decoder = Decoder::new();
+    decoder.feed(&block.payload);
+    let spec: Spec = decoder.next().ok().flatten().ok_or("the spec is malformed")?;
+    time::set_epoch(spec.epoch_nanoseconds);
+    let root = open_layers().map_err(|_| "a layer is no EROFS image")?.root().map_err(|_| "a layer is broken")?;
+    let processes = Rc::new(Processes::default());
+    file_system::furnish(&root, &spec, &processes).map_err(|_| "the file systems cannot be set up")?;
+    let notification = startup::capability("port.notification").map(Notification);
+    let first = spec.process;
+    SYSTEM.set(System {
+        processes,
+        root,
+        hostname: RefCell::new(spec.hostname.into_bytes()),
+        domainname: RefCell::new(b"(none)".to_vec()),
+        sockets: Abstract::default(),
+        terminals: Rc::new(Terminals::default()),
+        futexes: Default::default(),
+        session: Session::new(open_port(), Some(first)),
+        gaps: Default::default(),
+        budget: spec.budget,
+        timer_thread: Cell::new(None),
+        timer_next: Cell::new(u64::MAX),
+        log: Vec::new(),
+    });
+    if !spec.wait_for_start {
+        SYSTEM.with(|system| {
+            let first = system.session.waiting.take();
+            if let Some(first) = first {
+                session::start(system, 0, first);
+            }
+            session::flush_if_dirty(system);
+        });
+    }
+    loop {
+        match notification {
+            Some(notification) => {
+                let _ = notification.wait(u64::MAX, rt::object::FOREVER);
+                SYSTEM.with(session::serve);
+            }
+            None => rt::thread::park(),
+        }
+    }
+}
+
+/// The layers by their names, lowest first.
+fn open_layers() -> Result<Rc<Layers>, personality::linux::Errno> {
+    let mut layers = Vec::new();
+    for index in 0..startup::value("layers").unwrap_or(0) {
+        let name = format!("layer.{index}");
+        let (Some(slot), Some(length)) = (startup::capability(&name), startup::value(&name)) else { break };
+        layers.push(Layer::new(Space(slot), length)?);
+    }
+    Layers::open(layers)
+}
+
+fn open_port() -> Option<Port> {
+    let (space, doorbell) = (startup::capability("port.space")?, startup::capability("port.doorbell")?);
+    let bits = startup::value("port.bits")?;
+    Port::open(Space(space), Side::Program, Notification(doorbell), bits).ok()
 }

@@ -1,0 +1,271 @@
+//! The contents of regular files: pages over the bytes of an image, or over nothing.
+
+use super::layers::LowerFile;
+use crate::{
+    linux::Errno,
+    machine::{
+        guest::{Sink, Source},
+        pages::Page,
+    },
+};
+use alloc::{collections::BTreeMap, rc::Rc};
+use core::cell::{Cell, RefCell};
+
+const PAGE: u64 = 4096;
+/// Largest file.
+pub const MAX_SIZE: u64 = i64::MAX as u64;
+
+/// A file's contents.
+#[derive(Debug)]
+pub struct FileData {
+    pages: RefCell<BTreeMap<u64, Rc<Page>>>,
+    size: Cell<u64>,
+    lower: Option<LowerFile>,
+    /// Bytes of the image that still show.
+    lower_limit: Cell<u64>,
+    /// Seals of a memfd.
+    pub seals: Cell<u32>,
+}
+
+/// Where a page is, for mapping it.
+#[derive(Clone, Debug)]
+pub enum PageSource {
+    /// A page of the personality's.
+    Own(Rc<Page>),
+    /// In an image layer.
+    Layer(rt::Space, u64),
+    /// All zeros, so far.
+    Zero,
+}
+
+impl FileData {
+    /// An empty file.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { pages: RefCell::new(BTreeMap::new()), size: Cell::new(0), lower: None, lower_limit: Cell::new(0), seals: Cell::new(0) }
+    }
+    /// A file of an image.
+    #[must_use]
+    pub fn over(lower: LowerFile) -> Self {
+        let size = lower.size();
+        Self { size: Cell::new(size), lower_limit: Cell::new(size), lower: Some(lower), ..Self::new() }
+    }
+    /// Bytes it has.
+    #[inline]
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size.get()
+    }
+    /// Blocks of 512 bytes it takes.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        let lower = self.lower_limit.get().div_ceil(PAGE);
+        let own = self.pages.borrow().keys().filter(|page| **page >= lower).count() as u64;
+        (lower + own) * 8
+    }
+
+    fn page(&self, index: u64) -> Option<Rc<Page>> {
+        self.pages.borrow().get(&index).cloned()
+    }
+
+    /// Bytes of the image from an offset, as far as they show.
+    fn lower_bytes(&self, offset: u64, length: usize) -> Result<&[u8], Errno> {
+        let Some(lower) = &self.lower else { return Ok(&[]) };
+        let shown = self.lower_limit.get().saturating_sub(offset);
+        let length = length.min(usize::try_from(shown).unwrap_or(usize::MAX));
+        if length == 0 { Ok(&[]) } else { lower.data(offset, length) }
+    }
+
+    /// Reads from an offset until the sink is full or the file ends; bytes read.
+    ///
+    /// # Errors
+    /// `EFAULT`, `EIO`.
+    pub fn read(&self, offset: u64, sink: &mut Sink<'_>) -> Result<usize, Errno> {
+        let mut at = offset;
+        let size = self.size.get();
+        let begun = sink.done();
+        while at < size && sink.room() > 0 {
+            let within = at % PAGE;
+            let length = (sink.room() as u64).min(size - at);
+            let in_page = length.min(PAGE - within) as usize;
+            let step = if let Some(page) = self.page(at / PAGE) {
+                sink.put_page(&page, within as usize, in_page).map(|()| in_page)
+            } else {
+                // Image bytes lie together: as far as no page of ours covers them.
+                let next = self.pages.borrow().range(at / PAGE..).next().map_or(u64::MAX, |(index, _)| index.saturating_mul(PAGE));
+                let length = usize::try_from(length.min(next - at)).unwrap_or(usize::MAX);
+                let bytes = self.lower_bytes(at, length)?;
+                if bytes.is_empty() {
+                    let zeros = length.min(1 << 20);
+                    sink.put_zeros(zeros).map(|()| zeros)
+                } else {
+                    sink.put(bytes).map(|()| bytes.len())
+                }
+            };
+            match step {
+                Ok(count) => at += count as u64,
+                Err(errno) if sink.done() == begun => return Err(errno),
+                Err(_) => break,
+            }
+        }
+        Ok(sink.done() - begun)
+    }
+
+    /// The page with an index, made if it is not there, with what shows of the image in it.
+    fn own_page(&self, index: u64, will_be_overwritten: bool) -> Result<Rc<Page>, Errno> {
+        if let Some(page) = self.page(index) {
+            return Ok(page);
+        }
+        let page = if will_be_overwritten { Page::uninitialised()? } else { Page::zeroed()? };
+        if !will_be_overwritten {
+            let mut done = 0;
+            while done < PAGE {
+                let bytes = self.lower_bytes(index * PAGE + done, (PAGE - done) as usize)?;
+                if bytes.is_empty() {
+                    break;
+                }
+                page.write(done as usize, bytes);
+                done += bytes.len() as u64;
+            }
+        }
+        let page = Rc::new(page);
+        self.pages.borrow_mut().insert(index, page.clone());
+        Ok(page)
+    }
+
+    /// Writes at an offset until the source is empty; bytes written.
+    ///
+    /// # Errors
+    /// `EFBIG`, `ENOSPC` (memory is exhausted), `EFAULT`; if some was written, that is returned instead.
+    pub fn write(&self, offset: u64, source: &mut Source<'_>) -> Result<usize, Errno> {
+        let mut at = offset;
+        let begun = source.done();
+        while source.left() > 0 {
+            if at >= MAX_SIZE {
+                return if source.done() == begun { Err(Errno::EFBIG) } else { Ok(source.done() - begun) };
+            }
+            let within = at % PAGE;
+            let length = (source.left() as u64).min(PAGE - within) as usize;
+            let result = self.own_page(at / PAGE, length as u64 == PAGE).and_then(|page| {
+                // A page that could not be filled must not show what its frame held before.
+                source.take_page(&page, within as usize, length).inspect_err(|_| page.zero(within as usize, length))
+            });
+            if let Err(errno) = result {
+                let errno = if errno == Errno::ENOMEM { Errno::ENOSPC } else { errno };
+                return if source.done() == begun { Err(errno) } else { Ok(source.done() - begun) };
+            }
+            at += length as u64;
+            if at > self.size.get() {
+                self.size.set(at);
+            }
+        }
+        Ok(source.done() - begun)
+    }
+
+    /// Changes the size.
+    ///
+    /// # Errors
+    /// `EFBIG`, `ENOSPC`.
+    pub fn truncate(&self, size: u64) -> Result<(), Errno> {
+        if size > MAX_SIZE {
+            return Err(Errno::EFBIG);
+        }
+        let old = self.size.get();
+        if size < old {
+            let first_gone = size.div_ceil(PAGE);
+            let gone = self.pages.borrow_mut().split_off(&first_gone);
+            drop(gone);
+            let within = size % PAGE;
+            if within != 0 && (self.lower_limit.get() > size || self.page(size / PAGE).is_some()) {
+                let page = self.own_page(size / PAGE, false)?;
+                page.zero(within as usize, (PAGE - within) as usize);
+            }
+            self.lower_limit.set(self.lower_limit.get().min(size));
+        }
+        self.size.set(size);
+        Ok(())
+    }
+
+    /// Gives a range frames (fallocate); grows the file unless told not to.
+    ///
+    /// # Errors
+    /// `ENOSPC`, `EFBIG`.
+    pub fn allocate(&self, offset: u64, length: u64, keep_size: bool) -> Result<(), Errno> {
+        let end = offset.checked_add(length).filter(|end| *end <= MAX_SIZE).ok_or(Errno::EFBIG)?;
+        for index in offset / PAGE..end.div_ceil(PAGE) {
+            self.own_page(index, false).map_err(|_| Errno::ENOSPC)?;
+        }
+        if !keep_size && end > self.size.get() {
+            self.size.set(end);
+        }
+        Ok(())
+    }
+
+    /// Makes a range zero.
+    ///
+    /// # Errors
+    /// `ENOSPC`.
+    pub fn punch(&self, offset: u64, length: u64) -> Result<(), Errno> {
+        let end = offset.saturating_add(length).min(self.size.get());
+        let mut at = offset;
+        while at < end {
+            let within = at % PAGE;
+            let now = (PAGE - within).min(end - at);
+            let shows_lower = self.lower_limit.get() > at;
+            if now == PAGE && !shows_lower {
+                self.pages.borrow_mut().remove(&(at / PAGE));
+            } else if shows_lower || self.page(at / PAGE).is_some() {
+                self.own_page(at / PAGE, false).map_err(|_| Errno::ENOSPC)?.zero(within as usize, now as usize);
+            }
+            at += now;
+        }
+        Ok(())
+    }
+
+    /// The next offset with data (or without, if `hole`) at or after an offset.
+    #[must_use]
+    pub fn seek_data(&self, offset: u64, hole: bool) -> Option<u64> {
+        let size = self.size.get();
+        if offset >= size {
+            return None;
+        }
+        let mut index = offset / PAGE;
+        while index * PAGE < size {
+            let has_data = self.lower_limit.get() > index * PAGE || self.pages.borrow().contains_key(&index);
+            if has_data != hole {
+                return Some((index * PAGE).max(offset));
+            }
+            index += 1;
+        }
+        if hole { Some(size) } else { None }
+    }
+
+    /// Where a page is. `for_write` makes it the file's own first.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `EIO`.
+    pub fn page_source(&self, index: u64, for_write: bool) -> Result<PageSource, Errno> {
+        if for_write {
+            return self.own_page(index, false).map(PageSource::Own);
+        }
+        if let Some(page) = self.page(index) {
+            return Ok(PageSource::Own(page));
+        }
+        let start = index * PAGE;
+        let shown = self.lower_limit.get();
+        if shown <= start {
+            return Ok(PageSource::Zero);
+        }
+        let is_whole = shown >= start + PAGE || shown == self.lower.as_ref().map_or(0, LowerFile::size);
+        match self.lower.as_ref().and_then(|lower| lower.page_at(index)).filter(|_| is_whole) {
+            Some((space, at)) => Ok(PageSource::Layer(space, at)),
+            None => self.own_page(index, false).map(PageSource::Own),
+        }
+    }
+}
+
+impl Default for FileData {
+    fn default() -> Self {
+        Self::new()
+    }
+}

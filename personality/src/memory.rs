@@ -1,0 +1,523 @@
+//! Memory maps: which parts of a guest's address space are what (mmap(2), brk(2), mprotect(2), mremap(2)).
+//!
+//! The kernel's Space is the truth about pages; the areas here say what the pages are for. Everything is mapped when it is asked for: demand-zero memory as
+//! markers, files page by page from where they lie, so a fault that reaches the personality is an error of the program, or a file that has grown.
+
+use crate::{
+    file::{Kind, Node, data::PageSource},
+    linux::{Errno, MAP_GROWSDOWN, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE},
+};
+use alloc::{collections::BTreeMap, rc::Rc, vec::Vec};
+use core::cell::{Cell, RefCell};
+use kernel_abi::{
+    PAGE_SIZE,
+    layout::{GUEST_MAX, GUEST_MIN},
+    space::{Access, MapMode, SpaceUse},
+};
+use rt::{Domain, Space, startup::home_space};
+
+const PAGE: u64 = PAGE_SIZE;
+/// Flag of `SpaceZero`: stays shared over a fork.
+const SHARED: u64 = 1 << 9;
+/// Every access, so that `mprotect` may grant it later.
+const ALL: Access = Access::READ.union(Access::WRITE).union(Access::EXECUTE);
+/// Areas a process may have (vm.max_map_count).
+const MAX_AREAS: usize = 65_530;
+
+/// What an area is for.
+#[derive(Clone, Debug)]
+pub struct Area {
+    /// One past its last byte.
+    pub end: u64,
+    /// PROT_ bits.
+    pub protection: u64,
+    /// MAP_ flags that matter later (shared, grows down).
+    pub flags: u64,
+    /// The file, and the offset of the area's first byte in it.
+    pub file: Option<(Rc<Node>, u64)>,
+    /// Shown in /proc/PID/maps for areas without a file.
+    pub name: &'static str,
+    /// Path of the file when it was mapped.
+    pub path: Option<Rc<[u8]>>,
+}
+
+/// A guest's memory.
+#[derive(Debug)]
+pub struct Memory {
+    space: Space,
+    areas: RefCell<BTreeMap<u64, Area>>,
+    /// Where the program's break begins, and where it is.
+    pub break_start: Cell<u64>,
+    /// See `break_start`.
+    pub break_end: Cell<u64>,
+    /// Where mappings are placed: below this.
+    top: Cell<u64>,
+    /// Bytes of arguments and environment, for /proc.
+    pub arguments: Cell<(u64, u64)>,
+    /// See `arguments`.
+    pub environment: Cell<(u64, u64)>,
+}
+
+/// What to map.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// PROT_ bits.
+    pub protection: u64,
+    /// Shared with others, through the file or a fork.
+    pub shared: bool,
+    /// The file and the offset in it.
+    pub file: Option<(Rc<Node>, u64)>,
+    /// Flags to remember.
+    pub flags: u64,
+    /// Name without a file.
+    pub name: &'static str,
+    /// Path of the file.
+    pub path: Option<Rc<[u8]>>,
+}
+
+/// Access for PROT_ bits.
+#[must_use]
+pub fn access(protection: u64) -> Access {
+    let mut access = Access::empty();
+    access.set(Access::READ, protection & (PROT_READ | PROT_WRITE) != 0);
+    access.set(Access::WRITE, protection & PROT_WRITE != 0);
+    access.set(Access::EXECUTE, protection & PROT_EXEC != 0);
+    if !access.is_empty() {
+        access |= Access::READ;
+    }
+    access
+}
+
+/// Rounds a length up to pages; `EINVAL` for none, `ENOMEM` for too many.
+fn whole_pages(length: u64) -> Result<u64, Errno> {
+    if length == 0 {
+        return Err(Errno::EINVAL);
+    }
+    length.checked_next_multiple_of(PAGE).filter(|length| *length < GUEST_MAX).ok_or(Errno::ENOMEM)
+}
+
+impl Memory {
+    /// Empty memory.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new() -> Result<Self, Errno> {
+        let space = Space::create(Domain::OWN, SpaceUse::Guest, Some(home_space()))?;
+        let (random, _) = crate::file::device::random();
+        Ok(Self {
+            space,
+            areas: RefCell::new(BTreeMap::new()),
+            break_start: Cell::new(0),
+            break_end: Cell::new(0),
+            top: Cell::new(0x7fff_f000_0000 - (random % (1 << 22)) * PAGE),
+            arguments: Cell::new((0, 0)),
+            environment: Cell::new((0, 0)),
+        })
+    }
+
+    /// The kernel's Space.
+    #[must_use]
+    pub const fn space(&self) -> Space {
+        self.space
+    }
+
+    /// A copy for fork(2): pages are copied when they are written.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn fork(&self) -> Result<Self, Errno> {
+        let space = Space::create(Domain::OWN, SpaceUse::Guest, Some(home_space()))?;
+        let copy = Self {
+            space,
+            areas: RefCell::new(self.areas.borrow().clone()),
+            break_start: self.break_start.clone(),
+            break_end: self.break_end.clone(),
+            top: self.top.clone(),
+            arguments: self.arguments.clone(),
+            environment: self.environment.clone(),
+        };
+        let pages = (GUEST_MAX - GUEST_MIN) / PAGE;
+        space.map(GUEST_MIN, self.space, GUEST_MIN, pages, MapMode::Snapshot, Access::empty(), false)?;
+        Ok(copy)
+    }
+
+    /// The area that holds an address.
+    #[must_use]
+    pub fn area_at(&self, address: u64) -> Option<(u64, Area)> {
+        let areas = self.areas.borrow();
+        let (start, area) = areas.range(..=address).next_back()?;
+        (address < area.end).then(|| (*start, area.clone()))
+    }
+
+    /// Calls a function with every area.
+    pub fn each_area(&self, mut each: impl FnMut(u64, &Area)) {
+        for (start, area) in &*self.areas.borrow() {
+            each(*start, area);
+        }
+    }
+
+    fn is_free(&self, start: u64, end: u64) -> bool {
+        let areas = self.areas.borrow();
+        areas.range(..end).next_back().is_none_or(|(_, area)| area.end <= start)
+    }
+
+    /// A free range, from the top down.
+    fn find_free(&self, length: u64) -> Result<u64, Errno> {
+        let areas = self.areas.borrow();
+        let mut end = self.top.get();
+        loop {
+            let start = end.checked_sub(length).filter(|start| *start >= GUEST_MIN).ok_or(Errno::ENOMEM)?;
+            match areas.range(..end).next_back() {
+                Some((area_start, area)) if area.end > start => end = *area_start,
+                _ => return Ok(start),
+            }
+        }
+    }
+
+    /// Maps something at an address, or where there is room (`hint` 0 or taken). `fixed` replaces what is there.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ENOMEM`, `EEXIST` (`no_replace`), `EACCES`, errors of the file.
+    pub fn map(&self, hint: u64, length: u64, fixed: bool, no_replace: bool, mapping: &Mapping) -> Result<u64, Errno> {
+        let length = whole_pages(length)?;
+        let start = if fixed {
+            if hint % PAGE != 0 {
+                return Err(Errno::EINVAL);
+            }
+            if hint < GUEST_MIN || hint.checked_add(length).is_none_or(|end| end > GUEST_MAX) {
+                return Err(if hint < GUEST_MIN { Errno::EPERM } else { Errno::ENOMEM });
+            }
+            if no_replace && !self.is_free(hint, hint + length) {
+                return Err(Errno::EEXIST);
+            }
+            self.unmap_range(hint, hint + length)?;
+            hint
+        } else {
+            let hint = hint & !(PAGE - 1);
+            let fits = hint >= GUEST_MIN && hint.checked_add(length).is_some_and(|end| end <= self.top.get() && self.is_free(hint, end));
+            if fits { hint } else { self.find_free(length)? }
+        };
+        if self.areas.borrow().len() >= MAX_AREAS {
+            return Err(Errno::ENOMEM);
+        }
+        if let Err(errno) = self.fill(start, length / PAGE, mapping) {
+            let _ = self.space.unmap(start, length / PAGE);
+            return Err(errno);
+        }
+        self.insert(start, Area {
+            end: start + length,
+            protection: mapping.protection,
+            flags: mapping.flags | if mapping.shared { MAP_SHARED } else { 0 },
+            file: mapping.file.clone(),
+            name: mapping.name,
+            path: mapping.path.clone(),
+        });
+        Ok(start)
+    }
+
+    /// Adds an area, joined with its neighbours where they are alike.
+    fn insert(&self, start: u64, area: Area) {
+        let mut areas = self.areas.borrow_mut();
+        let joins = |before: &Area, area: &Area| {
+            before.file.is_none()
+                && area.file.is_none()
+                && before.protection == area.protection
+                && before.flags == area.flags
+                && before.flags & (MAP_SHARED | MAP_GROWSDOWN) == 0
+                && before.name == area.name
+        };
+        let (mut start, mut area) = (start, area);
+        if let Some((before_start, before)) = areas.range(..start).next_back()
+            && before.end == start
+            && joins(before, &area)
+        {
+            start = *before_start;
+        }
+        if let Some(after) = areas.get(&area.end)
+            && joins(after, &area)
+        {
+            let end = area.end;
+            area.end = after.end;
+            areas.remove(&end);
+        }
+        areas.insert(start, area);
+    }
+
+    fn fill(&self, start: u64, pages: u64, mapping: &Mapping) -> Result<(), Errno> {
+        match &mapping.file {
+            Some((node, offset)) => self.fill_file(start, pages, mapping, node, *offset),
+            None => self.fill_zero(start, pages, access(mapping.protection), mapping.shared),
+        }
+    }
+
+    fn fill_zero(&self, start: u64, pages: u64, access: Access, shared: bool) -> Result<(), Errno> {
+        self.space.zero(start, pages, ALL, if shared { SHARED } else { 0 })?;
+        if access != ALL {
+            self.space.protect(start, pages, access)?;
+        }
+        Ok(())
+    }
+
+    /// Maps the pages of a file from where they lie, runs of image pages at once. Pages beyond its end stay holes.
+    fn fill_file(&self, start: u64, pages: u64, mapping: &Mapping, node: &Rc<Node>, offset: u64) -> Result<(), Errno> {
+        let Kind::File(data) = &node.kind else { return Err(Errno::ENODEV) };
+        let access = access(mapping.protection);
+        let first = offset / PAGE;
+        let last = data.size().div_ceil(PAGE);
+        let mut page = 0;
+        while page < pages && first + page < last {
+            let at = start + page * PAGE;
+            match data.page_source(first + page, mapping.shared)? {
+                PageSource::Own(own) => {
+                    let mode = if mapping.shared { MapMode::Share } else { MapMode::Private };
+                    self.map_page(at, home_space(), own.home_offset(), 1, mode, access, mapping.shared)?;
+                    page += 1;
+                }
+                PageSource::Layer(space, begin) => {
+                    let mut run = 1;
+                    while page + run < pages
+                        && first + page + run < last
+                        && matches!(data.page_source(first + page + run, false)?, PageSource::Layer(_, next) if next == begin + run * PAGE)
+                    {
+                        run += 1;
+                    }
+                    self.map_page(at, space, begin, run, MapMode::Private, access, false)?;
+                    page += run;
+                }
+                PageSource::Zero => {
+                    self.fill_zero(at, 1, access, false)?;
+                    page += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn map_page(&self, at: u64, from: Space, offset: u64, pages: u64, mode: MapMode, access: Access, shared: bool) -> Result<(), Errno> {
+        // Mapped with what the file allows, so that mprotect may grant it later.
+        let full = if mode == MapMode::Share { Access::READ | Access::WRITE } else { access };
+        self.space.map(at, from, offset, pages, mode, full, shared)?;
+        if full != access {
+            self.space.protect(at, pages, access)?;
+        }
+        Ok(())
+    }
+
+    /// A touch of a page that is not there: a file may have grown since it was mapped. Whether the page is there now.
+    #[must_use]
+    pub fn grow_into(&self, address: u64) -> bool {
+        let Some((start, area)) = self.area_at(address) else { return false };
+        let Some((node, offset)) = &area.file else { return false };
+        let at = address & !(PAGE - 1);
+        let Kind::File(data) = &node.kind else { return false };
+        let within = offset + (at - start);
+        if within >= data.size() || self.space.query(at, 1).is_ok() {
+            return false;
+        }
+        let mapping = Mapping {
+            protection: area.protection,
+            shared: area.flags & MAP_SHARED != 0,
+            file: None,
+            flags: 0,
+            name: "",
+            path: None,
+        };
+        self.fill_file(at, 1, &mapping, node, within).is_ok()
+    }
+
+    /// Unmaps a range.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn unmap(&self, start: u64, length: u64) -> Result<(), Errno> {
+        if start % PAGE != 0 || length == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let end = start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE)).ok_or(Errno::EINVAL)?;
+        if end > GUEST_MAX {
+            return Err(Errno::EINVAL);
+        }
+        self.unmap_range(start.max(GUEST_MIN), end)
+    }
+
+    fn unmap_range(&self, start: u64, end: u64) -> Result<(), Errno> {
+        if start >= end || self.is_free(start, end) {
+            return Ok(());
+        }
+        self.split(start);
+        self.split(end);
+        let keys: Vec<u64> = self.areas.borrow().range(start..end).map(|(start, _)| *start).collect();
+        for key in keys {
+            let area = self.areas.borrow_mut().remove(&key);
+            if let Some(area) = area {
+                self.space.unmap(key, (area.end - key) / PAGE)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an address the beginning of an area, if it lies inside one.
+    fn split(&self, at: u64) {
+        let mut areas = self.areas.borrow_mut();
+        let Some((start, area)) = areas.range_mut(..at).next_back() else { return };
+        if area.end <= at {
+            return;
+        }
+        let mut rest = area.clone();
+        area.end = at;
+        if let Some((_, offset)) = &mut rest.file {
+            *offset += at - start;
+        }
+        areas.insert(at, rest);
+    }
+
+    /// Changes the protection of a range.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ENOMEM` (not all mapped), `EACCES`.
+    pub fn protect(&self, start: u64, length: u64, protection: u64) -> Result<(), Errno> {
+        if start % PAGE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let end = start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE)).ok_or(Errno::ENOMEM)?;
+        if start == end {
+            return Ok(());
+        }
+        if !self.is_mapped(start, end) {
+            return Err(Errno::ENOMEM);
+        }
+        self.split(start);
+        self.split(end);
+        let result = self.space.protect(start, (end - start) / PAGE, access(protection));
+        if let Err(error) = result {
+            return Err(if error == kernel_abi::Error::MissingRight { Errno::EACCES } else { Errno::ENOMEM });
+        }
+        for (_, area) in self.areas.borrow_mut().range_mut(start..end) {
+            area.protection = protection;
+        }
+        Ok(())
+    }
+
+    /// Whether every page of a range is in an area.
+    #[must_use]
+    pub fn is_mapped(&self, start: u64, end: u64) -> bool {
+        let areas = self.areas.borrow();
+        let mut at = start;
+        while at < end {
+            match areas.range(..=at).next_back() {
+                Some((_, area)) if area.end > at => at = area.end,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Makes private pages of a range zero again (MADV_DONTNEED).
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn forget(&self, start: u64, end: u64) -> Result<(), Errno> {
+        let parts: Vec<(u64, u64, Area)> = self
+            .areas
+            .borrow()
+            .range(..end)
+            .filter(|(_, area)| area.end > start)
+            .map(|(key, area)| ((*key).max(start), area.end.min(end), Area { end: *key, ..area.clone() }))
+            .collect();
+        for (from, to, area) in parts {
+            if area.flags & MAP_SHARED != 0 {
+                continue;
+            }
+            let key = area.end;
+            self.space.unmap(from, (to - from) / PAGE)?;
+            let file = area.file.map(|(node, offset)| (node, offset + (from - key)));
+            let mapping = Mapping { protection: area.protection, shared: false, file, flags: 0, name: "", path: None };
+            self.fill(from, (to - from) / PAGE, &mapping)?;
+        }
+        Ok(())
+    }
+
+    /// Moves or resizes a mapping (mremap(2)).
+    ///
+    /// # Errors
+    /// `EFAULT` (not one mapping), `ENOMEM`, `EINVAL`.
+    pub fn remap(&self, old: u64, old_length: u64, new_length: u64, may_move: bool, fixed: Option<u64>) -> Result<u64, Errno> {
+        let new_length = whole_pages(new_length)?;
+        let old_length = if old_length == 0 { return Err(Errno::EINVAL) } else { whole_pages(old_length)? };
+        let (start, area) = self.area_at(old).filter(|(_, area)| old + old_length <= area.end).ok_or(Errno::EFAULT)?;
+        if fixed.is_none() && new_length <= old_length {
+            self.unmap_range(old + new_length, old + old_length)?;
+            return Ok(old);
+        }
+        let grown = Mapping {
+            protection: area.protection,
+            shared: area.flags & MAP_SHARED != 0,
+            file: area.file.clone().map(|(node, offset)| (node, offset + (old - start) + old_length)),
+            flags: area.flags & MAP_GROWSDOWN,
+            name: area.name,
+            path: area.path.clone(),
+        };
+        let end = old + old_length;
+        let extra = new_length.saturating_sub(old_length);
+        if fixed.is_none() && end == area.end && end + extra <= self.top.get() && self.is_free(end, end + extra) {
+            self.map(end, extra, true, true, &grown)?;
+            return Ok(old);
+        }
+        if !may_move && fixed.is_none() {
+            return Err(Errno::ENOMEM);
+        }
+        let target = match fixed {
+            Some(target) => {
+                let overlaps = target < end && old < target.saturating_add(new_length);
+                if target % PAGE != 0 || overlaps || target.checked_add(new_length).is_none_or(|end| end > GUEST_MAX) {
+                    return Err(Errno::EINVAL);
+                }
+                self.unmap_range(target, target + new_length)?;
+                target
+            }
+            None => self.find_free(new_length)?,
+        };
+        let moved = old_length.min(new_length);
+        self.space.map(target, self.space, old, moved / PAGE, MapMode::Move, Access::empty(), false)?;
+        self.split(old);
+        self.split(end);
+        let area = self.areas.borrow_mut().remove(&old).ok_or(Errno::EFAULT)?;
+        self.space.unmap(old, old_length / PAGE)?;
+        self.insert(target, Area { end: target + moved, ..area });
+        if extra > 0 {
+            self.map(target + moved, extra, true, true, &grown)?;
+        }
+        Ok(target)
+    }
+
+    /// Moves the program break; where it is afterwards.
+    pub fn set_break(&self, wanted: u64, limit: u64) -> u64 {
+        let (start, current) = (self.break_start.get(), self.break_end.get());
+        if wanted < start || wanted - start > limit || wanted > self.top.get() {
+            return current;
+        }
+        let (old, new) = (current.next_multiple_of(PAGE), wanted.next_multiple_of(PAGE));
+        if new > old {
+            let mapping = Mapping { protection: PROT_READ | PROT_WRITE, shared: false, file: None, flags: 0, name: "[heap]", path: None };
+            if self.map(old, new - old, true, true, &mapping).is_err() {
+                return current;
+            }
+        } else if new < old && self.unmap_range(new, old).is_err() {
+            return current;
+        }
+        self.break_end.set(wanted);
+        wanted
+    }
+
+    /// Bytes in areas.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.areas.borrow().iter().map(|(start, area)| area.end - start).sum()
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = self.space.destroy();
+    }
+}

@@ -1,0 +1,162 @@
+//! Memory maps (mmap(2), mprotect(2), mremap(2), madvise(2), brk(2)).
+
+use super::{Call, Outcome};
+use crate::{
+    file::{Kind, Object},
+    linux::{
+        Errno, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE, O_ACCMODE, O_RDWR, PROT_EXEC, PROT_READ,
+        PROT_WRITE, RLIMIT_DATA,
+    },
+    machine::guest,
+    memory::{Mapping, Memory},
+};
+use alloc::rc::Rc;
+
+fn own(call: &Call<'_>) -> Rc<Memory> {
+    call.task.process.memory.borrow().clone()
+}
+
+pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
+    let (address, length, protection, flags) = (call.argument(0), call.argument(1), call.argument(2), call.argument(3));
+    let offset = call.argument(5);
+    if protection & !(PROT_READ | PROT_WRITE | PROT_EXEC) != 0 || offset % 4096 != 0 || length == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let shared = match flags & 3 {
+        MAP_SHARED | MAP_SHARED_VALIDATE => true,
+        MAP_PRIVATE => false,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let mut mapping = Mapping { protection, shared, file: None, flags: flags & MAP_GROWSDOWN, name: "", path: None };
+    if flags & MAP_ANONYMOUS == 0 {
+        let file = call.file(4)?;
+        let node = file.node.clone().ok_or(Errno::ENODEV)?;
+        if !file.reads() {
+            return Err(Errno::EACCES.into());
+        }
+        match (&file.object, &node.kind) {
+            (Object::Node, Kind::File(data)) => {
+                if shared && protection & PROT_WRITE != 0 && file.flags() & O_ACCMODE != O_RDWR {
+                    return Err(Errno::EACCES.into());
+                }
+                if shared && protection & PROT_WRITE != 0 && data.seals.get() & 8 != 0 {
+                    return Err(Errno::EPERM.into());
+                }
+                mapping.file = Some((node, offset));
+                mapping.path = Some(file.path.as_slice().into());
+            }
+            // /dev/zero is anonymous memory.
+            (Object::Node, Kind::Device) if crate::file::node::minor(node.meta().rdev) == 5 => {}
+            _ => return Err(Errno::ENODEV.into()),
+        }
+    }
+    let fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
+    own(call).map(address, length, fixed, flags & MAP_FIXED_NOREPLACE != 0, &mapping).map_err(Into::into)
+}
+
+pub(super) fn munmap(call: &mut Call<'_>) -> Outcome {
+    own(call).unmap(call.argument(0), call.argument(1))?;
+    Ok(0)
+}
+
+pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
+    let protection = call.argument(2) & !0x0300_0000;
+    if protection & !(PROT_READ | PROT_WRITE | PROT_EXEC) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    own(call).protect(call.argument(0), call.argument(1), protection)?;
+    Ok(0)
+}
+
+pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
+    const MAYMOVE: u64 = 1;
+    const FIXED: u64 = 2;
+    const DONTUNMAP: u64 = 4;
+    let flags = call.argument(3);
+    let bad_flags = flags & !(MAYMOVE | FIXED | DONTUNMAP) != 0 || flags & FIXED != 0 && flags & MAYMOVE == 0;
+    if bad_flags || call.argument(0) % 4096 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags & DONTUNMAP != 0 {
+        crate::gap!(call.system, "mremap: MREMAP_DONTUNMAP");
+        return Err(Errno::EINVAL.into());
+    }
+    let fixed = (flags & FIXED != 0).then_some(call.argument(4));
+    own(call).remap(call.argument(0), call.argument(1), call.argument(2), flags & MAYMOVE != 0, fixed).map_err(Into::into)
+}
+
+pub(super) fn brk(call: &mut Call<'_>) -> Outcome {
+    let limit = call.task.process.limit(RLIMIT_DATA);
+    Ok(own(call).set_break(call.argument(0), limit))
+}
+
+pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
+    const DONTNEED: u64 = 4;
+    const FREE: u64 = 8;
+    let (start, length, advice) = (call.argument(0), call.argument(1), call.argument(2));
+    if start % 4096 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let end = start.checked_add(length).and_then(|end| end.checked_next_multiple_of(4096)).ok_or(Errno::EINVAL)?;
+    match advice {
+        DONTNEED | FREE => {
+            let memory = own(call);
+            if !memory.is_mapped(start, end) {
+                return Err(Errno::ENOMEM.into());
+            }
+            if advice == DONTNEED {
+                memory.forget(start, end)?;
+            }
+            Ok(0)
+        }
+        // Normal, random, sequential, will need; merge and huge pages, and dumps: hints that change nothing here.
+        0..=3 | 12..=17 | 20 | 21 => Ok(0),
+        // Fork and wipe behaviour would have to be kept.
+        _ => {
+            crate::gap!(call.system, "madvise: advice");
+            Err(Errno::EINVAL.into())
+        }
+    }
+}
+
+pub(super) fn mincore(call: &mut Call<'_>) -> Outcome {
+    let (start, length, out) = (call.argument(0), call.argument(1), call.argument(2));
+    if start % 4096 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let pages = length.div_ceil(4096);
+    let memory = own(call);
+    if pages > 1 << 20 || !memory.is_mapped(start, start.saturating_add(pages * 4096)) {
+        return Err(Errno::ENOMEM.into());
+    }
+    for page in 0..pages {
+        let resident = memory.space().query(start + page * 4096, 1).is_ok_and(|(_, word)| word & 0xff >= 2);
+        guest::write(out + page, &u8::from(resident))?;
+    }
+    Ok(0)
+}
+
+pub(super) fn msync(call: &mut Call<'_>) -> Outcome {
+    let (start, length) = (call.argument(0), call.argument(1));
+    if start % 4096 != 0 || call.argument(2) & !7 != 0 || call.argument(2) & 5 == 5 {
+        return Err(Errno::EINVAL.into());
+    }
+    let end = start.checked_add(length).ok_or(Errno::ENOMEM)?;
+    // Shared pages are the file's own: there is nothing to write back.
+    if own(call).is_mapped(start, end.next_multiple_of(4096)) { Ok(0) } else { Err(Errno::ENOMEM.into()) }
+}
+
+pub(super) fn nothing(_call: &mut Call<'_>) -> Outcome {
+    Ok(0)
+}
+
+pub(super) fn membarrier(call: &mut Call<'_>) -> Outcome {
+    match call.argument(0) {
+        // Which commands there are: none that need other CPUs.
+        0 => Ok(0),
+        _ => {
+            crate::gap!(call.system, "membarrier");
+            Err(Errno::EINVAL.into())
+        }
+    }
+}

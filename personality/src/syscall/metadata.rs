@@ -1,0 +1,504 @@
+//! What is known of files (stat(2), access(2), chmod(2), chown(2), utimensat(2), xattr(7), statfs(2)).
+
+use super::{Call, Outcome};
+use crate::{
+    file::{Node, Object, path},
+    linux::{
+        AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK, S_ISGID, S_ISUID,
+        layouts::{Stat, Statfs, Timespec, Timeval},
+    },
+    machine::guest,
+    system::time,
+    task::credentials::{CAP_CHOWN, Credentials},
+};
+use alloc::rc::Rc;
+
+/// Longest extended attribute.
+const MAX_XATTR: u64 = 64 * 1024;
+
+/// stat(2) of something without a node.
+fn stat_of_object(object: &Object, id: u64) -> Stat {
+    let mode = match object {
+        Object::Pipe(_) | Object::Input(_) | Object::Output(_) => S_IFIFO | 0o600,
+        Object::Socket(_) => S_IFSOCK | 0o777,
+        Object::Terminal(_) | Object::Master(_) => S_IFCHR | 0o620,
+        _ => 0o600,
+    };
+    let rdev = match object {
+        Object::Terminal(terminal) => match terminal.index {
+            Some(index) => crate::file::node::device_number(136, index),
+            None => crate::file::node::device_number(5, 1),
+        },
+        Object::Master(_) => crate::file::node::device_number(5, 2),
+        _ => 0,
+    };
+    Stat { dev: 0xe, ino: 0x1000 + id, nlink: 1, mode, rdev, blksize: 4096, ..Stat::default() }
+}
+
+fn stat_path(call: &mut Call<'_>, fd: i32, path: &[u8], flags: u32, out: u64) -> Outcome {
+    if path.is_empty() && flags & AT_EMPTY_PATH != 0 && fd != AT_FDCWD {
+        return stat_file(call, fd, out);
+    }
+    let node = call.node_at(fd, path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
+    guest::write(out, &node.stat())?;
+    Ok(0)
+}
+
+fn stat_file(call: &mut Call<'_>, fd: i32, out: u64) -> Outcome {
+    let file = call.file_of(fd)?;
+    let stat = match &file.node {
+        Some(node) => node.stat(),
+        None => stat_of_object(&file.object, file.id),
+    };
+    guest::write(out, &stat)?;
+    Ok(0)
+}
+
+pub(super) fn stat(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(0)?;
+    let out = call.argument(1);
+    stat_path(call, AT_FDCWD, &path, 0, out)
+}
+
+pub(super) fn lstat(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(0)?;
+    let out = call.argument(1);
+    stat_path(call, AT_FDCWD, &path, AT_SYMLINK_NOFOLLOW, out)
+}
+
+pub(super) fn fstat(call: &mut Call<'_>) -> Outcome {
+    let (fd, out) = (call.int(0), call.argument(1));
+    stat_file(call, fd, out)
+}
+
+pub(super) fn newfstatat(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(1)?;
+    let (fd, out, flags) = (call.int(0), call.argument(2), call.argument(3) as u32);
+    stat_path(call, fd, &path, flags, out)
+}
+
+pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
+    let path = if call.argument(1) == 0 { alloc::vec::Vec::new() } else { call.path(1)? };
+    let (fd, flags, out) = (call.int(0), call.argument(2) as u32, call.argument(4));
+    if path.is_empty() && flags & AT_EMPTY_PATH != 0 && fd != AT_FDCWD {
+        let file = call.file_of(fd)?;
+        if file.node.is_none() {
+            let stat = stat_of_object(&file.object, file.id);
+            let statx = crate::linux::layouts::Statx {
+                mask: 0x7ff,
+                blksize: 4096,
+                nlink: 1,
+                mode: stat.mode as u16,
+                ino: stat.ino,
+                rdev_major: crate::file::node::major(stat.rdev),
+                rdev_minor: crate::file::node::minor(stat.rdev),
+                ..Default::default()
+            };
+            guest::write(out, &statx)?;
+            return Ok(0);
+        }
+    }
+    let node = call.node_at(fd, &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
+    guest::write(out, &node.statx())?;
+    Ok(0)
+}
+
+fn access_at(call: &mut Call<'_>, fd: i32, path: &[u8], mode: u32, flags: u32) -> Outcome {
+    if mode > 7 {
+        return Err(Errno::EINVAL.into());
+    }
+    let own = call.task.credentials();
+    let real;
+    let credentials: &Credentials = if flags & AT_EACCESS != 0 {
+        &own
+    } else {
+        let mut copy = (*own).clone();
+        copy.users[3] = copy.users[0];
+        copy.groups[3] = copy.groups[0];
+        copy.effective = if copy.users[0] == 0 { copy.permitted } else { 0 };
+        real = copy;
+        &real
+    };
+    let node = {
+        let place = call.task.place();
+        let start = if path.first() == Some(&b'/') || fd == AT_FDCWD { None } else { call.file_of(fd)?.node.clone() };
+        if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
+            start.clone().ok_or(Errno::ENOENT)?
+        } else {
+            path::Walker { place: &place, credentials, start }.find(path, flags & AT_SYMLINK_NOFOLLOW == 0)?
+        }
+    };
+    let meta = node.meta();
+    if mode != 0 && !credentials.may(meta.mode, meta.uid, meta.gid, mode) {
+        return Err(Errno::EACCES.into());
+    }
+    if mode & 2 != 0 && path::is_read_only(&node) && node.is_directory() {
+        return Err(Errno::EROFS.into());
+    }
+    Ok(0)
+}
+
+pub(super) fn access(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(0)?;
+    let mode = call.argument(1) as u32;
+    access_at(call, AT_FDCWD, &path, mode, 0)
+}
+
+pub(super) fn faccessat(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(1)?;
+    let (fd, mode) = (call.int(0), call.argument(2) as u32);
+    access_at(call, fd, &path, mode, 0)
+}
+
+pub(super) fn faccessat2(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(1)?;
+    let (fd, mode, flags) = (call.int(0), call.argument(2) as u32, call.argument(3) as u32);
+    access_at(call, fd, &path, mode, flags)
+}
+
+fn check_writable(node: &Rc<Node>) -> Result<(), Errno> {
+    if path::is_read_only(node) { Err(Errno::EROFS) } else { Ok(()) }
+}
+
+fn change_mode(call: &Call<'_>, node: &Rc<Node>, mode: u32) -> Outcome {
+    let credentials = call.task.credentials();
+    let meta = node.meta();
+    if !credentials.owns(meta.uid) {
+        return Err(Errno::EPERM.into());
+    }
+    check_writable(node)?;
+    let mut mode = mode & 0o7777;
+    if !node.is_directory() && !credentials.is_member(meta.gid) && credentials.euid() != 0 {
+        mode &= !S_ISGID;
+    }
+    node.change(|meta| meta.mode = meta.mode & S_IFMT | mode);
+    Ok(0)
+}
+
+pub(super) fn chmod(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(0)?;
+    let node = call.node_at(AT_FDCWD, &path, true, false)?;
+    change_mode(call, &node, call.argument(1) as u32)
+}
+
+pub(super) fn fchmod(call: &mut Call<'_>) -> Outcome {
+    let node = call.file(0)?.node.clone().ok_or(Errno::EINVAL)?;
+    change_mode(call, &node, call.argument(1) as u32)
+}
+
+pub(super) fn fchmodat(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(1)?;
+    let node = call.node_at(call.int(0), &path, true, false)?;
+    change_mode(call, &node, call.argument(2) as u32)
+}
+
+pub(super) fn fchmodat2(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(1)?;
+    let flags = call.argument(3) as u32;
+    let node = call.node_at(call.int(0), &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
+    change_mode(call, &node, call.argument(2) as u32)
+}
+
+fn change_owner(call: &Call<'_>, node: &Rc<Node>, uid: u32, gid: u32) -> Outcome {
+    let credentials = call.task.credentials();
+    let meta = node.meta();
+    let may_all = credentials.has(CAP_CHOWN);
+    let keeps_user = uid == u32::MAX || uid == meta.uid;
+    let own_group = gid == u32::MAX || gid == meta.gid || credentials.is_member(gid);
+    if !may_all && !(credentials.users[3] == meta.uid && keeps_user && own_group) {
+        return Err(Errno::EPERM.into());
+    }
+    check_writable(node)?;
+    node.change(|meta| {
+        if uid != u32::MAX {
+            meta.uid = uid;
+        }
+        if gid != u32::MAX {
+            meta.gid = gid;
+        }
+        if meta.mode & S_IFMT == crate::linux::S_IFREG {
+            meta.mode &= !S_ISUID;
+            if meta.mode & 0o010 != 0 {
+                meta.mode &= !S_ISGID;
+            }
+        }
+    });
+    Ok(0)
+}
+
+pub(super) fn chown(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(0)?;
+    let node = call.node_at(AT_FDCWD, &path, true, false)?;
+    change_owner(call, &node, call.argument(1) as u32, call.argument(2) as u32)
+}
+
+pub(super) fn lchown(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(0)?;
+    let node = call.node_at(AT_FDCWD, &path, false, false)?;
+    change_owner(call, &node, call.argument(1) as u32, call.argument(2) as u32)
+}
+
+pub(super) fn fchown(call: &mut Call<'_>) -> Outcome {
+    let node = call.file(0)?.node.clone().ok_or(Errno::EINVAL)?;
+    change_owner(call, &node, call.argument(1) as u32, call.argument(2) as u32)
+}
+
+pub(super) fn fchownat(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(1)?;
+    let flags = call.argument(4) as u32;
+    let node = call.node_at(call.int(0), &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
+    change_owner(call, &node, call.argument(2) as u32, call.argument(3) as u32)
+}
+
+/// Sets times; `None` leaves one, both now if there are none.
+fn set_times(call: &Call<'_>, node: &Rc<Node>, times: Option<[Option<(i64, u32)>; 2]>) -> Outcome {
+    let credentials = call.task.credentials();
+    let meta = node.meta();
+    let is_owner = credentials.owns(meta.uid);
+    let may_now = is_owner || credentials.may(meta.mode, meta.uid, meta.gid, 2);
+    match times {
+        None if !may_now => return Err(Errno::EACCES.into()),
+        Some(_) if !is_owner => return Err(Errno::EPERM.into()),
+        _ => {}
+    }
+    check_writable(node)?;
+    let now = time::realtime();
+    let [accessed, modified] = times.unwrap_or([Some(now), Some(now)]);
+    node.change(|meta| {
+        meta.accessed = accessed.unwrap_or(meta.accessed);
+        meta.modified = modified.unwrap_or(meta.modified);
+    });
+    Ok(0)
+}
+
+pub(super) fn utime(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(0)?;
+    let node = call.node_at(AT_FDCWD, &path, true, false)?;
+    let times = match call.argument(1) {
+        0 => None,
+        at => {
+            let [accessed, modified]: [i64; 2] = guest::read(at)?;
+            Some([Some((accessed, 0)), Some((modified, 0))])
+        }
+    };
+    set_times(call, &node, times)
+}
+
+fn timevals(at: u64) -> Result<Option<[Option<(i64, u32)>; 2]>, Errno> {
+    if at == 0 {
+        return Ok(None);
+    }
+    let mut times = [None; 2];
+    for (index, place) in times.iter_mut().enumerate() {
+        let value: Timeval = guest::read(at + 16 * index as u64)?;
+        if !(0..1_000_000).contains(&value.microseconds) {
+            return Err(Errno::EINVAL);
+        }
+        *place = Some((value.seconds, value.microseconds as u32 * 1000));
+    }
+    Ok(Some(times))
+}
+
+pub(super) fn utimes(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(0)?;
+    let node = call.node_at(AT_FDCWD, &path, true, false)?;
+    set_times(call, &node, timevals(call.argument(1))?)
+}
+
+pub(super) fn futimesat(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(1)?;
+    let node = call.node_at(call.int(0), &path, true, false)?;
+    set_times(call, &node, timevals(call.argument(2))?)
+}
+
+pub(super) fn utimensat(call: &mut Call<'_>) -> Outcome {
+    const NOW: i64 = 0x3fff_ffff;
+    const OMIT: i64 = 0x3fff_fffe;
+    let flags = call.argument(3) as u32;
+    let node = if call.argument(1) == 0 {
+        call.file(0)?.node.clone().ok_or(Errno::EINVAL)?
+    } else {
+        let path = call.path(1)?;
+        call.node_at(call.int(0), &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?
+    };
+    if call.argument(2) == 0 {
+        return set_times(call, &node, None);
+    }
+    let mut times = [None; 2];
+    let mut nows = 0;
+    for (index, place) in times.iter_mut().enumerate() {
+        let value: Timespec = guest::read(call.argument(2) + 16 * index as u64)?;
+        *place = match value.nanoseconds {
+            NOW => {
+                nows += 1;
+                Some(time::realtime())
+            }
+            OMIT => None,
+            nanoseconds @ 0..1_000_000_000 => Some((value.seconds, nanoseconds as u32)),
+            _ => return Err(Errno::EINVAL.into()),
+        };
+    }
+    if times == [None, None] {
+        return Ok(0);
+    }
+    set_times(call, &node, if nows == 2 { None } else { Some(times) })
+}
+
+fn fill_statfs(call: &Call<'_>, node: &Node, out: u64) -> Outcome {
+    const TMPFS: i64 = 0x0102_1994;
+    const OVERLAY: i64 = 0x794c_7630;
+    const PROC: i64 = 0x9fa0;
+    let kind = match (&node.kind, node.device) {
+        (crate::file::Kind::Proc(_), _) => PROC,
+        (_, crate::file::layers::ROOT_DEVICE) => OVERLAY,
+        _ => TMPFS,
+    };
+    let (total, free) = super::system_information::memory(call);
+    let statfs = Statfs {
+        kind,
+        bsize: 4096,
+        blocks: total / 4096,
+        bfree: free / 4096,
+        bavail: free / 4096,
+        files: 1 << 20,
+        ffree: 1 << 19,
+        fsid: [node.device as i32, 0],
+        namelen: 255,
+        frsize: 4096,
+        flags: 0x20,
+        ..Statfs::default()
+    };
+    guest::write(out, &statfs)?;
+    Ok(0)
+}
+
+pub(super) fn statfs(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(0)?;
+    let node = call.node_at(AT_FDCWD, &path, true, false)?;
+    fill_statfs(call, &node, call.argument(1))
+}
+
+pub(super) fn fstatfs(call: &mut Call<'_>) -> Outcome {
+    let file = call.file(0)?;
+    match &file.node {
+        Some(node) => fill_statfs(call, node, call.argument(1)),
+        None => {
+            guest::write(call.argument(1), &Statfs { kind: 0x5049_5045, bsize: 4096, namelen: 255, frsize: 4096, ..Statfs::default() })?;
+            Ok(0)
+        }
+    }
+}
+
+fn node_argument(call: &Call<'_>, how: How) -> Result<Rc<Node>, Errno> {
+    match how {
+        How::File => call.file(0)?.node.clone().ok_or(Errno::EBADF),
+        How::Follow | How::Link => {
+            let path = call.path(0)?;
+            call.node_at(AT_FDCWD, &path, matches!(how, How::Follow), false)
+        }
+    }
+}
+
+/// How a family of three calls names its file.
+#[derive(Clone, Copy)]
+enum How {
+    Follow,
+    Link,
+    File,
+}
+
+fn xattr_name(call: &Call<'_>) -> Result<alloc::vec::Vec<u8>, Errno> {
+    let name = guest::read_string(call.argument(1), 255).map_err(|errno| if errno == Errno::ENAMETOOLONG { Errno::ERANGE } else { errno })?;
+    if name.is_empty() { Err(Errno::ERANGE) } else { Ok(name) }
+}
+
+/// Whether the caller may read (4) or write (2) an attribute.
+fn check_xattr(call: &Call<'_>, node: &Node, name: &[u8], wanted: u32) -> Result<(), Errno> {
+    let credentials = call.task.credentials();
+    let meta = node.meta();
+    if name.starts_with(b"user.") {
+        let is_plain = matches!(meta.mode & S_IFMT, crate::linux::S_IFREG | crate::linux::S_IFDIR);
+        if !is_plain {
+            return Err(if wanted == 2 { Errno::EPERM } else { Errno::ENODATA });
+        }
+        return if credentials.may(meta.mode, meta.uid, meta.gid, wanted) { Ok(()) } else { Err(Errno::EACCES) };
+    }
+    if name.starts_with(b"trusted.") {
+        return Err(if wanted == 2 { Errno::EPERM } else { Errno::ENODATA });
+    }
+    if name.starts_with(b"security.") {
+        return if wanted == 4 || credentials.has(crate::task::credentials::CAP_SYS_ADMIN) { Ok(()) } else { Err(Errno::EPERM) };
+    }
+    Err(Errno::EOPNOTSUPP)
+}
+
+fn set(call: &mut Call<'_>, how: How) -> Outcome {
+    let node = node_argument(call, how)?;
+    let name = xattr_name(call)?;
+    let (length, flags) = (call.argument(3), call.argument(4));
+    if length > MAX_XATTR {
+        return Err(Errno::ETOOBIG.into());
+    }
+    if flags > 2 {
+        return Err(Errno::EINVAL.into());
+    }
+    check_xattr(call, &node, &name, 2)?;
+    check_writable(&node)?;
+    let mut value = alloc::vec![0; length as usize];
+    guest::read_bytes(call.argument(2), &mut value)?;
+    node.set_xattr(&name, &value, flags)?;
+    Ok(0)
+}
+
+fn answer(call: &Call<'_>, value: &[u8], address: usize, limit: u64) -> Outcome {
+    if limit == 0 {
+        return Ok(value.len() as u64);
+    }
+    if (value.len() as u64) > limit {
+        return Err(Errno::ERANGE.into());
+    }
+    guest::write_bytes(call.argument(address), value)?;
+    Ok(value.len() as u64)
+}
+
+fn get(call: &mut Call<'_>, how: How) -> Outcome {
+    let node = node_argument(call, how)?;
+    let name = xattr_name(call)?;
+    check_xattr(call, &node, &name, 4)?;
+    let value = node.xattr(&name).ok_or(Errno::ENODATA)?;
+    answer(call, &value, 2, call.argument(3))
+}
+
+fn list(call: &mut Call<'_>, how: How) -> Outcome {
+    let node = node_argument(call, how)?;
+    let mut names = alloc::vec::Vec::new();
+    for name in node.xattr_names() {
+        names.extend_from_slice(&name);
+        names.push(0);
+    }
+    answer(call, &names, 1, call.argument(2))
+}
+
+fn remove(call: &mut Call<'_>, how: How) -> Outcome {
+    let node = node_argument(call, how)?;
+    let name = xattr_name(call)?;
+    check_xattr(call, &node, &name, 2)?;
+    check_writable(&node)?;
+    node.remove_xattr(&name)?;
+    Ok(0)
+}
+
+macro_rules! xattr_calls {
+    ($($name:ident $function:ident $how:ident;)*) => { $(
+        pub(super) fn $name(call: &mut Call<'_>) -> Outcome {
+            $function(call, How::$how)
+        }
+    )* };
+}
+
+xattr_calls! {
+    setxattr set Follow; lsetxattr set Link; fsetxattr set File;
+    getxattr get Follow; lgetxattr get Link; fgetxattr get File;
+    listxattr list Follow; llistxattr list Link; flistxattr list File;
+    removexattr remove Follow; lremovexattr remove Link; fremovexattr remove File;
+}

@@ -1,0 +1,121 @@
+//! Everything the tasks of a compartment share.
+
+use crate::{
+    file::{Node, socket::Abstract, terminal::Terminal},
+    machine::Shared,
+    session::Session,
+    task::{Process, Processes, futex::Futexes, signal},
+};
+use alloc::{collections::BTreeMap, rc::Rc, string::String, vec::Vec};
+use core::cell::{Cell, RefCell};
+
+/// The shared state.
+pub static SYSTEM: Shared<System> = Shared::new();
+
+/// Time as Linux tells it.
+pub mod time {
+    use crate::linux::layouts::Timespec;
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    /// Nanoseconds since 1970 at boot.
+    static EPOCH: AtomicU64 = AtomicU64::new(0);
+
+    /// Sets the time of day at boot.
+    pub fn set_epoch(nanoseconds: u64) {
+        EPOCH.store(nanoseconds, Ordering::Relaxed);
+    }
+    /// The time of day at boot.
+    #[must_use]
+    pub fn epoch() -> u64 {
+        EPOCH.load(Ordering::Relaxed)
+    }
+    /// Nanoseconds since 1970.
+    #[must_use]
+    pub fn now() -> u64 {
+        epoch().saturating_add(rt::clock::since_boot())
+    }
+    /// The time of day.
+    #[must_use]
+    pub fn realtime() -> (i64, u32) {
+        split(now())
+    }
+    /// Seconds and nanoseconds.
+    #[must_use]
+    pub const fn split(nanoseconds: u64) -> (i64, u32) {
+        ((nanoseconds / 1_000_000_000) as i64, (nanoseconds % 1_000_000_000) as u32)
+    }
+    /// As a structure.
+    #[must_use]
+    pub const fn timespec(nanoseconds: u64) -> Timespec {
+        Timespec { seconds: (nanoseconds / 1_000_000_000) as i64, nanoseconds: (nanoseconds % 1_000_000_000) as i64 }
+    }
+}
+
+/// The shared state of a compartment.
+#[derive(Debug)]
+pub struct System {
+    /// Processes and tasks.
+    pub processes: Rc<Processes>,
+    /// The root of the file system.
+    pub root: Rc<Node>,
+    /// Host name.
+    pub hostname: RefCell<Vec<u8>>,
+    /// Domain name.
+    pub domainname: RefCell<Vec<u8>>,
+    /// Sockets with abstract names.
+    pub sockets: Abstract,
+    /// Pseudo-terminals by number.
+    pub terminals: Rc<Terminals>,
+    /// Futex waiters.
+    pub futexes: Futexes,
+    /// The daemon's side.
+    pub session: Session,
+    /// Unsupported features that were tried.
+    pub gaps: BTreeMap<&'static str, u64>,
+    /// What the first process may use, for /proc.
+    pub budget: contract::compartments::Budget,
+    /// The thread that waits for timers.
+    pub timer_thread: Cell<Option<rt::Thread>>,
+    /// When it will look next.
+    pub timer_next: Cell<u64>,
+    /// Lines for the machine's log.
+    pub log: Vec<String>,
+}
+
+/// Pseudo-terminals.
+#[derive(Debug, Default)]
+pub struct Terminals {
+    /// By number.
+    pub map: RefCell<BTreeMap<u32, alloc::rc::Weak<Terminal>>>,
+}
+
+impl Terminals {
+    /// A new pseudo-terminal with the lowest free number.
+    pub fn create(&self) -> Rc<Terminal> {
+        let mut map = self.map.borrow_mut();
+        map.retain(|_, terminal| terminal.strong_count() > 0);
+        let number = (0..).find(|number| !map.contains_key(number)).unwrap_or(0);
+        let terminal = Rc::new(Terminal::new(Some(number), 0, 0));
+        map.insert(number, Rc::downgrade(&terminal));
+        terminal
+    }
+    /// A pseudo-terminal by number.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<Rc<Terminal>> {
+        self.map.borrow().get(&number).and_then(alloc::rc::Weak::upgrade)
+    }
+}
+
+impl System {
+    /// Sends a signal to every process of a group.
+    pub fn signal_group(&self, group: i32, signo: u8, info: crate::linux::layouts::Siginfo) {
+        for process in self.processes.group(group) {
+            signal::send_to_process(&process, signo, info);
+        }
+    }
+    /// Process 1.
+    #[must_use]
+    pub fn init(&self) -> Option<Rc<Process>> {
+        self.processes.get(1)
+    }
+}

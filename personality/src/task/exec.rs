@@ -1,0 +1,471 @@
+//! execve(2): finding the program, its interpreter, loading both, the first stack (elf(5), getauxval(3)).
+
+use super::{Process, Task};
+use crate::{
+    file::{
+        Kind, Node,
+        path::Walker,
+    },
+    linux::{Errno, PROT_EXEC, PROT_READ, PROT_WRITE, RLIMIT_STACK, S_IFREG, S_ISGID, S_ISUID},
+    machine::{
+        guest::{self, Sink},
+        state::{self, Vectors},
+    },
+    memory::{Mapping, Memory},
+};
+use alloc::{boxed::Box, rc::Rc, vec::Vec};
+use kernel_abi::PAGE_SIZE;
+
+const PAGE: u64 = PAGE_SIZE;
+/// Bytes of a `#!` line that are looked at.
+const SCRIPT_LINE: usize = 256;
+/// `#!` scripts that may name each other.
+const MAX_SCRIPTS: u32 = 5;
+/// Program headers of a program.
+const MAX_HEADERS: u64 = 64;
+/// Where a position-independent program goes, and its interpreter if the program is not there.
+const PROGRAM_AT: u64 = 0x5555_5555_4000;
+/// Highest address of the first stack.
+const STACK_TOP: u64 = 0x7fff_ffff_e000;
+/// Longest stack that is mapped at once.
+const MAX_STACK: u64 = 64 << 20;
+
+// ELF constants.
+const ET_EXEC: u64 = 2;
+const ET_DYN: u64 = 3;
+const EM_X86_64: u64 = 62;
+const PT_LOAD: u64 = 1;
+const PT_INTERP: u64 = 3;
+const PT_PHDR: u64 = 6;
+const PT_GNU_STACK: u64 = 0x6474_e551;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The file.
+    pub node: Rc<Node>,
+    /// The path it was called by.
+    pub path: Vec<u8>,
+    /// Arguments.
+    pub arguments: Vec<Vec<u8>>,
+    /// Environment.
+    pub environment: Vec<Vec<u8>>,
+}
+
+/// A loaded program, ready to be entered.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its memory.
+    pub memory: Rc<Memory>,
+    /// First instruction.
+    pub entry: u64,
+    /// First stack pointer.
+    pub stack: u64,
+    /// The file that runs (of a script: its interpreter).
+    pub request: Request,
+    /// Users and groups it runs with: set-user-ID and set-group-ID.
+    pub set_ids: (Option<u32>, Option<u32>),
+}
+
+fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
+    bytes.get(at..at + length).unwrap_or_default().iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+fn read_at(node: &Node, offset: u64, length: usize) -> Result<Vec<u8>, Errno> {
+    let Kind::File(data) = &node.kind else { return Err(Errno::EACCES) };
+    let mut bytes = alloc::vec![0; length];
+    let count = data.read(offset, &mut Sink::kernel(&mut bytes))?;
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
+/// A loadable part.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    flags: u64,
+    offset: u64,
+    address: u64,
+    in_file: u64,
+    in_memory: u64,
+}
+
+/// What an ELF file says, checked.
+#[derive(Debug)]
+struct Elf {
+    is_fixed: bool,
+    entry: u64,
+    segments: Vec<Segment>,
+    interpreter: Option<Vec<u8>>,
+    headers_at: Option<u64>,
+    header_count: u64,
+    stack_executable: bool,
+}
+
+impl Elf {
+    fn parse(node: &Node) -> Result<Self, Errno> {
+        let head = read_at(node, 0, 64)?;
+        let is_elf = head.len() == 64 && head.starts_with(b"\x7fELF\x02\x01");
+        let kind = number(&head, 16, 2);
+        if !is_elf || (kind != ET_EXEC && kind != ET_DYN) || number(&head, 18, 2) != EM_X86_64 {
+            return Err(Errno::ENOEXEC);
+        }
+        let (table, size, count) = (number(&head, 32, 8), number(&head, 54, 2), number(&head, 56, 2));
+        if size != 56 || count == 0 || count > MAX_HEADERS {
+            return Err(Errno::ENOEXEC);
+        }
+        let headers = read_at(node, table, (count * size) as usize)?;
+        if headers.len() as u64 != count * size {
+            return Err(Errno::ENOEXEC);
+        }
+        let mut elf = Self {
+            is_fixed: kind == ET_EXEC,
+            entry: number(&head, 24, 8),
+            segments: Vec::new(),
+            interpreter: None,
+            headers_at: None,
+            header_count: count,
+            stack_executable: false,
+        };
+        for header in headers.chunks_exact(56) {
+            elf.header(node, header, table)?;
+        }
+        if elf.segments.is_empty() { Err(Errno::ENOEXEC) } else { Ok(elf) }
+    }
+
+    fn header(&mut self, node: &Node, header: &[u8], table: u64) -> Result<(), Errno> {
+        let segment = Segment {
+            flags: number(header, 4, 4),
+            offset: number(header, 8, 8),
+            address: number(header, 16, 8),
+            in_file: number(header, 32, 8),
+            in_memory: number(header, 40, 8),
+        };
+        match number(header, 0, 4) {
+            PT_LOAD if segment.in_memory > 0 => {
+                let end = segment.address.checked_add(segment.in_memory).ok_or(Errno::ENOEXEC)?;
+                let follows = self.segments.last().is_none_or(|last| last.address + last.in_memory <= segment.address);
+                let fits = end < kernel_abi::layout::GUEST_MAX && segment.in_file <= segment.in_memory && follows;
+                if !fits || segment.address % PAGE != segment.offset % PAGE || segment.offset.checked_add(segment.in_file).is_none() {
+                    return Err(Errno::ENOEXEC);
+                }
+                if (segment.offset..segment.offset + segment.in_file).contains(&table) {
+                    self.headers_at = Some(segment.address + (table - segment.offset));
+                }
+                self.segments.push(segment);
+            }
+            PT_INTERP => {
+                if !(2..=crate::linux::PATH_MAX as u64).contains(&segment.in_file) {
+                    return Err(Errno::ENOEXEC);
+                }
+                let mut path = read_at(node, segment.offset, segment.in_file as usize)?;
+                if path.pop() != Some(0) || path.contains(&0) {
+                    return Err(Errno::ENOEXEC);
+                }
+                self.interpreter = Some(path);
+            }
+            PT_PHDR => self.headers_at = Some(segment.address),
+            PT_GNU_STACK => self.stack_executable = segment.flags & 1 != 0,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn bounds(&self) -> (u64, u64) {
+        let low = self.segments.first().map_or(0, |segment| segment.address & !(PAGE - 1));
+        let high = self.segments.last().map_or(0, |segment| (segment.address + segment.in_memory).next_multiple_of(PAGE));
+        (low, high)
+    }
+
+    /// Maps the parts; what is added to every address.
+    fn load(&self, memory: &Memory, node: &Rc<Node>, path: &[u8], at: Option<u64>) -> Result<u64, Errno> {
+        let (low, high) = self.bounds();
+        let bias = if self.is_fixed {
+            0
+        } else {
+            let reservation = Mapping { protection: 0, shared: false, file: None, flags: 0, name: "", path: None };
+            let base = memory.map(at.unwrap_or(0), high - low, false, false, &reservation)?;
+            memory.unmap(base, high - low)?;
+            base.wrapping_sub(low)
+        };
+        let path: Rc<[u8]> = path.into();
+        for segment in &self.segments {
+            load_segment(memory, node, &path, segment, bias)?;
+        }
+        Ok(bias)
+    }
+}
+
+fn load_segment(memory: &Memory, node: &Rc<Node>, path: &Rc<[u8]>, segment: &Segment, bias: u64) -> Result<(), Errno> {
+    let mut protection = 0;
+    for (flag, bit) in [(4, PROT_READ), (2, PROT_WRITE), (1, PROT_EXEC)] {
+        if segment.flags & flag != 0 {
+            protection |= bit;
+        }
+    }
+    let start = bias.wrapping_add(segment.address);
+    let page = start & !(PAGE - 1);
+    let lead = start - page;
+    let file_end = start + segment.in_file;
+    let end = start + segment.in_memory;
+    if segment.in_file > 0 {
+        let file = Some((node.clone(), segment.offset - lead));
+        let mapping = Mapping { protection, shared: false, file, flags: 0, name: "", path: Some(path.clone()) };
+        memory.map(page, file_end - page, true, false, &mapping)?;
+    }
+    let mapped = if segment.in_file > 0 { file_end.next_multiple_of(PAGE) } else { page };
+    if end > mapped {
+        let mapping = Mapping { protection, shared: false, file: None, flags: 0, name: "", path: None };
+        memory.map(mapped, end - mapped, true, false, &mapping)?;
+    }
+    Ok(())
+}
+
+/// The zeros between a writable part's file contents and the end of their page. Needs the memory attached.
+fn clear_tails(elf: &Elf, bias: u64) -> Result<(), Errno> {
+    for segment in elf.segments.iter().filter(|segment| segment.flags & 2 != 0 && segment.in_memory > segment.in_file) {
+        let from = bias.wrapping_add(segment.address + segment.in_file);
+        let end = from.next_multiple_of(PAGE).min(bias.wrapping_add(segment.address + segment.in_memory));
+        if segment.in_file > 0 && end > from {
+            Sink::guest(from, (end - from) as usize).put_zeros((end - from) as usize)?;
+        }
+    }
+    Ok(())
+}
+
+/// Follows `#!` lines to the program that really runs.
+fn resolve_scripts(request: Request, walker: &Walker<'_>) -> Result<Request, Errno> {
+    let mut request = request;
+    for _ in 0..MAX_SCRIPTS {
+        check_executable(&request.node, walker)?;
+        let head = read_at(&request.node, 0, SCRIPT_LINE)?;
+        let Some(line) = head.strip_prefix(b"#!") else { return Ok(request) };
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = line.trim_ascii();
+        let split = line.iter().position(|byte| *byte == b' ' || *byte == b'\t').unwrap_or(line.len());
+        let (interpreter, argument) = line.split_at(split);
+        if interpreter.is_empty() {
+            return Err(Errno::ENOEXEC);
+        }
+        let mut arguments = alloc::vec![interpreter.to_vec()];
+        let argument = argument.trim_ascii();
+        if !argument.is_empty() {
+            arguments.push(argument.to_vec());
+        }
+        arguments.push(request.path.clone());
+        arguments.extend(request.arguments.into_iter().skip(1));
+        let node = walker.find(interpreter, true)?;
+        request = Request { node, path: interpreter.to_vec(), arguments, environment: request.environment };
+    }
+    Err(Errno::ELOOP)
+}
+
+fn check_executable(node: &Rc<Node>, walker: &Walker<'_>) -> Result<(), Errno> {
+    if node.file_type() != S_IFREG {
+        return Err(Errno::EACCES);
+    }
+    walker.check(&node.meta(), 1)
+}
+
+/// Loads a program into new memory and attaches the calling thread to it.
+///
+/// # Errors
+/// Those of execve(2). The caller's old memory is attached again by the caller.
+pub fn load(request: Request, walker: &Walker<'_>, process: &Process) -> Result<Loaded, Errno> {
+    let meta = request.node.meta();
+    let request = resolve_scripts(request, walker)?;
+    let elf = Elf::parse(&request.node)?;
+    let interpreter = match &elf.interpreter {
+        Some(path) => {
+            let node = walker.find(path, true)?;
+            check_executable(&node, walker)?;
+            let parsed = Elf::parse(&node).map_err(|_| Errno::ELIBBAD)?;
+            Some((node, parsed, path.clone()))
+        }
+        None => None,
+    };
+    let memory = Rc::new(Memory::new()?);
+    let at = (!elf.is_fixed).then_some(PROGRAM_AT);
+    let bias = elf.load(&memory, &request.node, &request.path, at)?;
+    let end = bias.wrapping_add(elf.bounds().1);
+    memory.break_start.set(end);
+    memory.break_end.set(end);
+    let (mut entry, mut interpreter_bias) = (bias.wrapping_add(elf.entry), 0);
+    if let Some((node, parsed, path)) = &interpreter {
+        interpreter_bias = parsed.load(&memory, node, path, None)?;
+        entry = interpreter_bias.wrapping_add(parsed.entry);
+    }
+    let size = process.limit(RLIMIT_STACK).clamp(128 << 10, MAX_STACK) & !(PAGE - 1);
+    let executable = if elf.stack_executable { PROT_EXEC } else { 0 };
+    let stack_mapping =
+        Mapping { protection: PROT_READ | PROT_WRITE | executable, shared: false, file: None, flags: 0, name: "[stack]", path: None };
+    memory.map(STACK_TOP - size, size, true, false, &stack_mapping)?;
+    attach(&memory)?;
+    clear_tails(&elf, bias)?;
+    if let Some((_, parsed, _)) = &interpreter {
+        clear_tails(parsed, interpreter_bias)?;
+    }
+    let set_ids = set_ids(process, meta.mode, meta.uid, meta.gid);
+    let vector = Vector {
+        headers: elf.headers_at.map_or(0, |at| bias.wrapping_add(at)),
+        header_count: elf.header_count,
+        base: interpreter_bias,
+        entry: bias.wrapping_add(elf.entry),
+        is_secure: set_ids != (None, None),
+    };
+    let stack = build_stack(&memory, &request, &vector, process, size)?;
+    Ok(Loaded { memory, entry, stack, request, set_ids })
+}
+
+fn set_ids(process: &Process, mode: u32, uid: u32, gid: u32) -> (Option<u32>, Option<u32>) {
+    if process.no_new_privileges.get() {
+        return (None, None);
+    }
+    let user = (mode & S_ISUID != 0).then_some(uid);
+    let group = (mode & (S_ISGID | 0o010) == S_ISGID | 0o010).then_some(gid);
+    (user, group)
+}
+
+/// Makes a memory the calling thread's lower half.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn attach(memory: &Memory) -> Result<(), Errno> {
+    rt::arch::call(kernel_abi::Operation::GuestAttach, [memory.space().slot().into(), 0, 0, 0, 0, 0])?;
+    Ok(())
+}
+
+/// What the auxiliary vector tells of the program.
+struct Vector {
+    headers: u64,
+    header_count: u64,
+    base: u64,
+    entry: u64,
+    is_secure: bool,
+}
+
+/// Writes strings, auxiliary vector, environment and arguments; the first stack pointer.
+fn build_stack(memory: &Memory, request: &Request, vector: &Vector, process: &Process, size: u64) -> Result<u64, Errno> {
+    let strings = |list: &[Vec<u8>]| list.iter().map(|text| text.len() as u64 + 1).sum::<u64>();
+    let total = strings(&request.arguments) + strings(&request.environment) + request.path.len() as u64;
+    let pointers = (request.arguments.len() + request.environment.len()) as u64 * 8;
+    // A quarter of the stack, as Linux allows.
+    if total.saturating_add(pointers) > size / 4 {
+        return Err(Errno::ETOOBIG);
+    }
+    let mut at = STACK_TOP - 16;
+    let mut push = |bytes: &[u8], terminated: bool| -> Result<u64, Errno> {
+        at -= bytes.len() as u64 + u64::from(terminated);
+        guest::write_bytes(at, bytes)?;
+        if terminated {
+            guest::write_bytes(at + bytes.len() as u64, &[0])?;
+        }
+        Ok(at)
+    };
+    let name = push(&request.path, true)?;
+    let platform = push(b"x86_64", true)?;
+    let strings_end = STACK_TOP - 16 - request.path.len() as u64 - 8;
+    let mut environment = alloc::vec![0; request.environment.len()];
+    for (place, text) in environment.iter_mut().zip(&request.environment).rev() {
+        *place = push(text, true)?;
+    }
+    let environment_at = environment.first().copied().unwrap_or(strings_end);
+    memory.environment.set((environment_at, strings_end));
+    let mut arguments = alloc::vec![0; request.arguments.len()];
+    for (place, text) in arguments.iter_mut().zip(&request.arguments).rev() {
+        *place = push(text, true)?;
+    }
+    memory.arguments.set((arguments.first().copied().unwrap_or(environment_at), environment_at));
+    let (low, high) = crate::file::device::random();
+    let mut seed = [0; 16];
+    seed[..8].copy_from_slice(&low.to_le_bytes());
+    seed[8..].copy_from_slice(&high.to_le_bytes());
+    let random = push(&seed, false)?;
+    let at = at;
+    let credentials = process.credentials.borrow().clone();
+    let auxiliary: [(u64, u64); 19] = [
+        (16, u64::from(core::arch::x86_64::__cpuid(1).edx)),
+        (6, PAGE),
+        (17, 100),
+        (3, vector.headers),
+        (4, 56),
+        (5, vector.header_count),
+        (7, vector.base),
+        (8, 0),
+        (9, vector.entry),
+        (11, credentials.users[0].into()),
+        (12, credentials.users[1].into()),
+        (13, credentials.groups[0].into()),
+        (14, credentials.groups[1].into()),
+        (23, vector.is_secure.into()),
+        (25, random),
+        (31, name),
+        (15, platform),
+        (51, (state::area_size() as u64 + 1024).max(2048)),
+        (0, 0),
+    ];
+    let mut words: Vec<u64> = Vec::with_capacity(64);
+    words.push(arguments.len() as u64);
+    words.extend(&arguments);
+    words.push(0);
+    words.extend(&environment);
+    words.push(0);
+    words.extend(auxiliary.iter().flat_map(|(kind, value)| [*kind, *value]));
+    let sp = (at - 8 * words.len() as u64) & !15;
+    guest::write_bytes(sp, zerocopy::IntoBytes::as_bytes(words.as_slice()))?;
+    Ok(sp)
+}
+
+/// Makes a loaded program what a task runs: registers, signals, files.
+pub fn enter(task: &Rc<Task>, loaded: Loaded) {
+    let process = &task.process;
+    let Loaded { memory, entry, stack, request, set_ids } = loaded;
+    *process.memory.borrow_mut() = memory;
+    process.borrows_memory.set(false);
+    process.end_queue.wake();
+    if set_ids != (None, None) {
+        let mut credentials = (**process.credentials.borrow()).clone();
+        let before = credentials.users;
+        if let Some(uid) = set_ids.0 {
+            credentials.users = [before[0], uid, uid, uid];
+            if uid == 0 {
+                credentials.permitted = credentials.bounding;
+            }
+            credentials.update_capabilities(before);
+        }
+        if let Some(gid) = set_ids.1 {
+            credentials.groups = [credentials.groups[0], gid, gid, gid];
+        }
+        *process.credentials.borrow_mut() = Rc::new(credentials);
+    }
+    let name = request.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    set_name(task, name);
+    *process.program.borrow_mut() =
+        super::Program { node: Some(request.node), path: request.path.clone(), arguments: request.arguments };
+    let actions = process.actions.borrow().clone();
+    let actions = Rc::new((*actions).clone());
+    actions.reset_handlers();
+    *process.actions.borrow_mut() = actions;
+    process.has_executed.set(true);
+    process.timers.borrow_mut().clear();
+    task.alternate_stack.set(crate::linux::layouts::Sigaltstack { sp: 0, flags: super::signal::SS_DISABLE, padding: 0, size: 0 });
+    task.clear_tid.set(0);
+    task.robust_list.set(0);
+    task.rseq.set((0, 0));
+    let state = task.state;
+    state.set_registers(&[0; crate::machine::state::REGISTERS]);
+    state.set_rip(entry);
+    state.set_rsp(stack);
+    state.set_rflags(0x202);
+    state::set_fs_base(0);
+    state::set_gs_base(0);
+    Box::new(Vectors::initial()).load();
+}
+
+/// Sets a task's name from a program's.
+pub fn set_name(task: &Task, name: &[u8]) {
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().take(15).zip(name) {
+        *to = *from;
+    }
+    task.name.set(bytes);
+}

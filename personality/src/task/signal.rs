@@ -1,0 +1,522 @@
+//! Signals (signal(7), sigaction(2)): sending, choosing, frames.
+
+use super::{Life, Process, Task};
+use crate::{
+    linux::{
+        CLD_CONTINUED, CLD_STOPPED, Errno, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SI_KERNEL, SIGCHLD, SIGCONT, SIGKILL,
+        SIGSEGV, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH,
+        layouts::{Sigaction, Sigaltstack, Siginfo},
+    },
+    machine::{
+        guest,
+        state::{self, Vectors},
+    },
+    system::System,
+};
+use alloc::{boxed::Box, collections::VecDeque, rc::Rc};
+use core::cell::{Cell, RefCell};
+
+/// Signals of which several wait in order.
+const FIRST_REAL_TIME: u8 = 32;
+/// Queued signals of one kind of queue (RLIMIT_SIGPENDING is larger).
+const MAX_QUEUED: usize = 4096;
+/// `sigaltstack` flags.
+const SS_ONSTACK: i32 = 1;
+/// Stack is not in use.
+pub const SS_DISABLE: i32 = 2;
+/// Magic words around an extended vector state in a frame.
+const XSTATE_MAGIC: u32 = 0x4650_5853;
+const XSTATE_MAGIC_END: u32 = 0x4650_5845;
+/// Offset of the words that describe the extended state.
+const XSTATE_WORDS: usize = 464;
+/// Bytes below the stack pointer that belong to the interrupted function.
+const RED_ZONE: u64 = 128;
+/// Bytes of a frame without vector state: return address, context, info.
+const FRAME: u64 = 8 + 304 + 128;
+
+/// What a process does on each signal.
+#[derive(Clone, Debug)]
+pub struct Actions(pub RefCell<[Sigaction; 64]>);
+
+impl Actions {
+    /// All defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(RefCell::new([Sigaction::default(); 64]))
+    }
+    /// The action of a signal.
+    #[must_use]
+    pub fn get(&self, signo: u8) -> Sigaction {
+        self.0.borrow().get(usize::from(signo) - 1).copied().unwrap_or_default()
+    }
+    /// Signals whose action is to ignore them.
+    #[must_use]
+    pub fn ignored(&self) -> u64 {
+        let actions = self.0.borrow();
+        (0..64).filter(|index| actions.get(*index).is_some_and(|action| action.handler == IGNORE)).fold(0, |set, index| set | 1 << index)
+    }
+    /// What execve(2) leaves: handlers become defaults.
+    pub fn reset_handlers(&self) {
+        for action in &mut *self.0.borrow_mut() {
+            let handler = if action.handler == IGNORE { IGNORE } else { DEFAULT };
+            *action = Sigaction { handler, ..Sigaction::default() };
+        }
+    }
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// SIG_DFL.
+pub const DEFAULT: u64 = 0;
+/// SIG_IGN.
+pub const IGNORE: u64 = 1;
+
+/// Signals that wait.
+#[derive(Debug, Default)]
+pub struct Pending {
+    set: u64,
+    queue: VecDeque<Siginfo>,
+}
+
+impl Pending {
+    /// The set.
+    #[must_use]
+    pub const fn set(&self) -> u64 {
+        self.set
+    }
+    fn push(&mut self, info: Siginfo) {
+        let signo = info.signo as u8;
+        let bit = bit(signo);
+        if signo < FIRST_REAL_TIME && self.set & bit != 0 {
+            return;
+        }
+        if self.queue.len() < MAX_QUEUED {
+            self.queue.push_back(info);
+        }
+        self.set |= bit;
+    }
+    /// Takes the first signal of a set: fatal faults first, then by number.
+    pub fn take(&mut self, wanted: u64) -> Option<Siginfo> {
+        let candidates = self.set & wanted;
+        if candidates == 0 {
+            return None;
+        }
+        // Synchronous ones: ILL, TRAP, BUS, FPE, SEGV, SYS.
+        let synchronous = candidates & 0x4000_04d8;
+        let chosen = if synchronous != 0 { synchronous } else { candidates };
+        let signo = chosen.trailing_zeros() as u8 + 1;
+        let index = self.queue.iter().position(|info| info.signo == i32::from(signo));
+        let info = index.and_then(|index| self.queue.remove(index));
+        if !self.queue.iter().any(|info| info.signo == i32::from(signo)) {
+            self.set &= !bit(signo);
+        }
+        Some(info.unwrap_or(Siginfo { signo: signo.into(), ..Siginfo::default() }))
+    }
+    fn discard(&mut self, set: u64) {
+        self.set &= !set;
+        self.queue.retain(|info| bit(info.signo as u8) & set == 0);
+    }
+}
+
+/// The bit of a signal in a set.
+#[must_use]
+pub const fn bit(signo: u8) -> u64 {
+    if signo == 0 || signo > 64 { 0 } else { 1 << (signo - 1) }
+}
+
+/// Information for a signal from a process.
+#[must_use]
+pub fn info_from(signo: u8, code: i32, pid: i32, uid: u32) -> Siginfo {
+    let mut info = Siginfo { signo: signo.into(), code, ..Siginfo::default() };
+    info.fields[0] = u64::from(pid.cast_unsigned()) | u64::from(uid) << 32;
+    info
+}
+
+/// Information for a signal from the kernel.
+#[must_use]
+pub fn info_from_kernel(signo: u8) -> Siginfo {
+    Siginfo { signo: signo.into(), code: SI_KERNEL, ..Siginfo::default() }
+}
+
+/// Information for a fault.
+#[must_use]
+pub fn info_of_fault(signo: u8, code: i32, address: u64) -> Siginfo {
+    let mut info = Siginfo { signo: signo.into(), code, ..Siginfo::default() };
+    info.fields[0] = address;
+    info
+}
+
+/// Information for SIGCHLD.
+#[must_use]
+pub fn info_of_child(child: &Process, code: i32, status: i32) -> Siginfo {
+    let uid = child.credentials.borrow().users[0];
+    let mut info = info_from(SIGCHLD, code, child.pid, uid);
+    info.fields[1] = u64::from(status.cast_unsigned());
+    info
+}
+
+/// What a default action does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DefaultAction {
+    Ignore,
+    Stop,
+    Continue,
+    End,
+}
+
+fn default_action(signo: u8) -> DefaultAction {
+    match signo {
+        SIGCHLD | SIGURG | SIGWINCH => DefaultAction::Ignore,
+        SIGCONT => DefaultAction::Continue,
+        SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU => DefaultAction::Stop,
+        _ => DefaultAction::End,
+    }
+}
+
+/// Sends a signal to a process.
+pub fn send_to_process(process: &Rc<Process>, signo: u8, info: Siginfo) {
+    if signo == 0 || matches!(process.life.get(), Life::Zombie(_)) || is_spared(process, signo, &info) || !prepare(process, signo) {
+        return;
+    }
+    let is_wanted = {
+        let tasks = process.tasks.borrow();
+        let blocked_by_all = tasks.iter().all(|task| task.mask.get() & bit(signo) != 0);
+        blocked_by_all || !is_ignored(process, signo)
+    };
+    if !is_wanted {
+        return;
+    }
+    process.pending.borrow_mut().push(info);
+    let tasks = process.tasks.borrow().clone();
+    let taker = tasks.iter().find(|task| task.mask.get() & bit(signo) == 0);
+    match taker {
+        Some(task) => task.notify(),
+        // signalfd and sigwait want to know too.
+        None => tasks.iter().for_each(|task| task.notify()),
+    }
+}
+
+/// Sends a signal to one task.
+pub fn send_to_task(task: &Rc<Task>, signo: u8, info: Siginfo) {
+    if signo == 0 || is_spared(&task.process, signo, &info) || !prepare(&task.process, signo) {
+        return;
+    }
+    if is_ignored(&task.process, signo) && task.mask.get() & bit(signo) == 0 {
+        return;
+    }
+    task.pending.borrow_mut().push(info);
+    task.notify();
+}
+
+/// Sends a signal that a task has caused itself by a fault: it cannot be blocked or ignored.
+pub fn force(task: &Rc<Task>, info: Siginfo) {
+    let signo = info.signo as u8;
+    let blocked = task.mask.get() & bit(signo) != 0;
+    let action = task.process.actions.borrow().get(signo);
+    if blocked || action.handler == IGNORE {
+        if let Some(place) = task.process.actions.borrow().0.borrow_mut().get_mut(usize::from(signo) - 1) {
+            place.handler = DEFAULT;
+        }
+        task.mask.set(task.mask.get() & !bit(signo));
+    }
+    task.pending.borrow_mut().push(info);
+    task.has_work.set(true);
+}
+
+/// Process 1 gets only signals that it handles, but for a kill or stop from outside (pid_namespaces(7)).
+fn is_spared(process: &Process, signo: u8, info: &Siginfo) -> bool {
+    let is_forced = (signo == SIGKILL || signo == SIGSTOP) && info.code == SI_KERNEL;
+    process.pid == 1 && !is_forced && process.actions.borrow().get(signo).handler == DEFAULT
+}
+
+/// What a stop or continue signal does at once; false if the signal has no further effect. Process 1 gets only what it handles.
+fn prepare(process: &Rc<Process>, signo: u8) -> bool {
+    match signo {
+        SIGCONT => {
+            discard(process, bit(SIGSTOP) | bit(SIGTSTP) | bit(SIGTTIN) | bit(SIGTTOU));
+            if let Life::Stopped(_) = process.life.get() {
+                process.life.set(Life::Running);
+                process.report.set(Some(0xffff));
+                process.notify_all();
+            }
+        }
+        SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU => discard(process, bit(SIGCONT)),
+        SIGKILL => {
+            if let Life::Stopped(_) = process.life.get() {
+                process.life.set(Life::Running);
+                process.notify_all();
+            }
+        }
+        _ => {}
+    }
+    true
+}
+
+fn discard(process: &Process, set: u64) {
+    process.pending.borrow_mut().discard(set);
+    for task in &*process.tasks.borrow() {
+        task.pending.borrow_mut().discard(set);
+    }
+}
+
+fn is_ignored(process: &Process, signo: u8) -> bool {
+    let handler = process.actions.borrow().get(signo).handler;
+    let is_default = handler == DEFAULT;
+    handler == IGNORE || (is_default && default_action(signo) == DefaultAction::Ignore)
+}
+
+/// Signals that a task would take now.
+#[must_use]
+pub fn deliverable(task: &Task) -> u64 {
+    (task.pending.borrow().set() | task.process.pending.borrow().set()) & !task.mask.get()
+}
+
+/// Takes a pending signal of a set.
+#[must_use]
+pub fn take(task: &Task, set: u64) -> Option<Siginfo> {
+    let own = task.pending.borrow_mut().take(set);
+    own.or_else(|| task.process.pending.borrow_mut().take(set))
+}
+
+/// How an interrupted system call ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Interrupted {
+    /// Number of the call.
+    pub number: u64,
+    /// Whether it begins anew after a handler with SA_RESTART.
+    pub restarts: bool,
+}
+
+/// Delivers pending signals to a task that is about to run its guest. `interrupted` is a call that a signal has cut short.
+pub fn deliver(system: &System, task: &Rc<Task>, interrupted: Option<Interrupted>) {
+    let mut interrupted = interrupted;
+    loop {
+        if task.is_ending.get() || matches!(task.process.life.get(), Life::Stopped(_)) {
+            break;
+        }
+        let Some(info) = take(task, !task.mask.get()) else { break };
+        let signo = info.signo as u8;
+        let action = task.process.actions.borrow().get(signo);
+        if action.handler == IGNORE {
+            continue;
+        }
+        if action.handler == DEFAULT {
+            act_by_default(system, task, signo);
+            continue;
+        }
+        if let Some(call) = interrupted.take() {
+            if call.restarts && action.flags & SA_RESTART != 0 {
+                restart(task, call.number);
+            } else {
+                task.state.set_rax(Errno::EINTR.result());
+                end_call(system, task);
+            }
+        }
+        if run_handler(task, &info, &action).is_err() {
+            // The stack is not there.
+            let fault = info_from_kernel(SIGSEGV);
+            if signo == SIGSEGV {
+                act_by_default(system, task, SIGSEGV);
+            } else {
+                force(task, fault);
+            }
+        }
+    }
+    if let Some(call) = interrupted {
+        // No handler ran: as if nothing had happened.
+        restart(task, call.number);
+    }
+}
+
+/// Lets the system call instruction run again.
+fn restart(task: &Task, number: u64) {
+    task.state.set_rax(number);
+    task.state.set_rip(task.state.rip().wrapping_sub(2));
+    task.state.set_rcx(task.state.rip());
+}
+
+/// A call is over.
+pub fn end_call(system: &System, task: &Task) {
+    system.futexes.forget(task);
+    task.call.set(super::Call::default());
+}
+
+fn act_by_default(system: &System, task: &Rc<Task>, signo: u8) {
+    let process = &task.process;
+    match default_action(signo) {
+        DefaultAction::Ignore | DefaultAction::Continue => {}
+        DefaultAction::Stop => {
+            let is_orphaned = signo != SIGSTOP && is_orphaned(system, process);
+            if !is_orphaned {
+                stop(system, process, signo);
+            }
+        }
+        DefaultAction::End => {
+            super::exit::exit_process(process, i32::from(signo));
+        }
+    }
+}
+
+/// Whether nobody is there to continue a group.
+fn is_orphaned(system: &System, process: &Process) -> bool {
+    !system.processes.group(process.group.get()).iter().any(|member| {
+        let parent = member.parent.get();
+        system.processes.get(parent).is_some_and(|parent| {
+            parent.session.get() == member.session.get() && parent.group.get() != member.group.get()
+        })
+    })
+}
+
+/// Stops a process and tells its parent.
+fn stop(system: &System, process: &Rc<Process>, signo: u8) {
+    process.life.set(Life::Stopped(signo));
+    process.report.set(Some(0x7f | i32::from(signo) << 8));
+    process.notify_all();
+    tell_parent(system, process, CLD_STOPPED, signo.into());
+}
+
+/// A continued process tells its parent.
+pub fn tell_continued(system: &System, process: &Rc<Process>) {
+    tell_parent(system, process, CLD_CONTINUED, SIGCONT.into());
+}
+
+fn tell_parent(system: &System, process: &Rc<Process>, code: i32, status: i32) {
+    if let Some(parent) = system.processes.get(process.parent.get()) {
+        let action = parent.actions.borrow().get(SIGCHLD);
+        if action.flags & crate::linux::SA_NOCLDSTOP == 0 {
+            send_to_process(&parent, SIGCHLD, info_of_child(process, code, status));
+        }
+        parent.queue.wake();
+    }
+}
+
+/// Builds a frame on the guest's stack and continues at the handler.
+fn run_handler(task: &Rc<Task>, info: &Siginfo, action: &Sigaction) -> Result<(), Errno> {
+    let state = task.state;
+    let registers = state.registers();
+    let stack = task.alternate_stack.get();
+    let sp = state.rsp();
+    let is_on_alternate = stack.size != 0 && sp > stack.sp && sp - stack.sp <= stack.size;
+    let mut top = sp.wrapping_sub(RED_ZONE);
+    if action.flags & SA_ONSTACK != 0 && stack.size != 0 && !is_on_alternate {
+        top = stack.sp.wrapping_add(stack.size);
+    }
+    let size = state::area_size();
+    let vectors_at = top.wrapping_sub(size as u64 + 4) & !63;
+    let frame = (vectors_at.wrapping_sub(FRAME) & !15).wrapping_sub(8);
+    let mut vectors = Box::new(Vectors::initial());
+    vectors.save();
+    describe_vectors(&mut vectors, size);
+    guest::write_bytes(vectors_at, vectors.0.get(..size).unwrap_or_default())?;
+    guest::write(vectors_at + size as u64, &XSTATE_MAGIC_END)?;
+    let mask = task.saved_mask.take().unwrap_or(task.mask.get());
+    let context = context_words(&registers, &stack, sp, mask, vectors_at, info);
+    guest::write(frame, &action.restorer)?;
+    guest::write(frame + 8, &context)?;
+    guest::write(frame + 8 + 304, info)?;
+    let signo = info.signo as u8;
+    let mut blocked = task.mask.get() | action.mask;
+    if action.flags & SA_NODEFER == 0 {
+        blocked |= bit(signo);
+    }
+    task.mask.set(blocked & !(bit(SIGKILL) | bit(SIGSTOP)));
+    if action.flags & SA_RESETHAND != 0
+        && let Some(place) = task.process.actions.borrow().0.borrow_mut().get_mut(usize::from(signo) - 1)
+    {
+        place.handler = DEFAULT;
+    }
+    state.set_rsp(frame);
+    state.set_rip(action.handler);
+    state.set_rdi(signo.into());
+    state.set_rsi(frame + 8 + 304);
+    state.set_rdx(frame + 8);
+    state.set_rax(0);
+    // Direction, trap and resume flags off.
+    state.set_rflags(state.rflags() & !0x1_0500);
+    Ok(())
+}
+
+/// The words that tell a debugger and sigreturn how long the state is.
+fn describe_vectors(vectors: &mut Vectors, size: usize) {
+    let mut words = [0_u8; 24];
+    words[0..4].copy_from_slice(&XSTATE_MAGIC.to_le_bytes());
+    words[4..8].copy_from_slice(&(size as u32 + 4).to_le_bytes());
+    words[8..16].copy_from_slice(&state::enabled().to_le_bytes());
+    words[16..20].copy_from_slice(&(size as u32).to_le_bytes());
+    if let Some(place) = vectors.0.get_mut(XSTATE_WORDS..XSTATE_WORDS + 24) {
+        place.copy_from_slice(&words);
+    }
+}
+
+/// `struct ucontext` in words: flags, link, stack, registers, mask.
+fn context_words(registers: &[u64; 18], stack: &Sigaltstack, sp: u64, mask: u64, vectors_at: u64, info: &Siginfo) -> [u64; 38] {
+    let [rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags] = *registers;
+    let mut words = [0; 38];
+    let is_fault = info.code > 0 && info.code != SI_KERNEL;
+    let on_stack = if stack.size == 0 {
+        SS_DISABLE
+    } else if sp > stack.sp && sp - stack.sp <= stack.size {
+        SS_ONSTACK
+    } else {
+        0
+    };
+    let values = [
+        7, 0, stack.sp, u64::from(on_stack.cast_unsigned()), stack.size, r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp,
+        rip, rflags, 0x002b_0000_0000_0033, 0, 0, 0, if is_fault { info.fields[0] } else { 0 }, vectors_at,
+    ];
+    for (word, value) in words.iter_mut().zip(values) {
+        *word = value;
+    }
+    words[37] = mask;
+    words
+}
+
+/// rt_sigreturn(2): restores what [`run_handler`] saved.
+///
+/// # Errors
+/// `EFAULT`.
+pub fn sigreturn(task: &Rc<Task>) -> Result<(), Errno> {
+    let state = task.state;
+    let frame = state.rsp().wrapping_sub(8);
+    let words: [u64; 38] = guest::read(frame + 8)?;
+    let [_, _, sp, flags, size, r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags, ..] = words;
+    let vectors_at = words[28];
+    if vectors_at != 0 {
+        let mut vectors = Box::new(Vectors::initial());
+        let length = state::area_size();
+        guest::read_bytes(vectors_at, vectors.0.get_mut(..length).unwrap_or_default())?;
+        vectors.load();
+    }
+    state.set_registers(&[rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags]);
+    task.mask.set(words[37] & !(bit(SIGKILL) | bit(SIGSTOP)));
+    if flags as i32 & SS_DISABLE != 0 || size != 0 {
+        task.alternate_stack.set(Sigaltstack { sp, flags: 0, padding: 0, size });
+    }
+    if deliverable(task) != 0 {
+        task.has_work.set(true);
+    }
+    Ok(())
+}
+
+/// A POSIX timer.
+#[derive(Debug)]
+pub struct PosixTimer {
+    /// Clock.
+    pub clock: u64,
+    /// Signal, 0 for none.
+    pub signo: u8,
+    /// The task that gets it; 0 for the process.
+    pub tid: i32,
+    /// `sigev_value`.
+    pub value: u64,
+    /// Number.
+    pub id: i32,
+    /// Next expiration (TSC, 0 never), and interval in ticks.
+    pub next: Cell<(u64, u64)>,
+    /// Expirations that were not delivered.
+    pub overrun: Cell<u64>,
+}
