@@ -1,0 +1,178 @@
+//! The connection to the daemon, which is started when there is none.
+
+use crate::error::{CliError, Result};
+use contract::wire::{self, Decoder};
+use daemon::{
+    api::{FromDaemon, Hello, PROGRAM_VERSION, Progress, Reply, Request, ToDaemon, VERSION},
+    home::Home,
+    server::{SOCKET, short_path},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    fs::File,
+    io::{IsTerminal as _, Read as _, Write as _},
+    os::unix::{net::UnixStream, process::CommandExt as _},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// How long a daemon may take to begin.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection.
+pub(crate) struct Client {
+    stream: UnixStream,
+    decoder: Decoder,
+    bar: Option<ProgressBar>,
+}
+
+fn cut(error: impl ToString) -> CliError {
+    CliError::Cut(error.to_string())
+}
+
+/// Sends a message on a stream.
+pub(crate) fn send<T: Serialize>(stream: &mut UnixStream, message: &T) -> Result<()> {
+    let mut bytes = Vec::new();
+    wire::encode(message, &mut bytes).map_err(|error| CliError::Usage(format!("the request is too long: {error:?}")))?;
+    stream.write_all(&bytes).map_err(cut)
+}
+
+impl Client {
+    /// Connects, and starts the daemon first if there is none.
+    pub(crate) fn connect() -> Result<Self> {
+        let home = Home::from_environment().map_err(|error| CliError::NoDaemon(error.to_string()))?;
+        home.prepare().map_err(|error| CliError::NoDaemon(error.to_string()))?;
+        let stream = match open(&home) {
+            Ok(stream) => stream,
+            Err(_) => start(&home)?,
+        };
+        let mut client = Self { stream, decoder: Decoder::new(), bar: None };
+        send(&mut client.stream, &Hello::own())?;
+        let hello: Hello = client.read()?;
+        if hello.api != VERSION {
+            return Err(CliError::OtherVersion { daemon: hello.program, own: PROGRAM_VERSION.to_owned() });
+        }
+        Ok(client)
+    }
+
+    /// Another handle of the connection, for sending.
+    pub(crate) fn sender(&self) -> Result<UnixStream> {
+        self.stream.try_clone().map_err(cut)
+    }
+
+    /// Sends a message.
+    pub(crate) fn send(&mut self, message: &ToDaemon) -> Result<()> {
+        send(&mut self.stream, message)
+    }
+
+    /// Begins a request.
+    pub(crate) fn request(&mut self, request: Request) -> Result<()> {
+        self.send(&ToDaemon::Request(Box::new(request)))
+    }
+
+    fn read<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            if let Some(message) = self.decoder.next().map_err(|error| cut(format!("{error:?}")))? {
+                return Ok(message);
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(cut("it has ended")),
+                Ok(count) => self.decoder.feed(buffer.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(cut(error)),
+            }
+        }
+    }
+
+    /// The next event but progress and notices, which are shown.
+    pub(crate) fn event(&mut self) -> Result<FromDaemon> {
+        loop {
+            match self.read()? {
+                FromDaemon::Progress(progress) => self.show(&progress),
+                FromDaemon::Notice(text) => eprintln!("{text}"),
+                other => {
+                    if let Some(bar) = self.bar.take() {
+                        bar.finish_and_clear();
+                    }
+                    return Ok(other);
+                }
+            }
+        }
+    }
+
+    /// Carries a request out that gives one answer.
+    pub(crate) fn ask(&mut self, request: Request) -> Result<Reply> {
+        self.request(request)?;
+        self.finish(|_| Ok(()))
+    }
+
+    /// Reads events until the request is over.
+    pub(crate) fn finish(&mut self, mut each: impl FnMut(FromDaemon) -> Result<()>) -> Result<Reply> {
+        loop {
+            match self.event()? {
+                FromDaemon::Done(reply) => return Ok(reply),
+                FromDaemon::Failed(failure) => return Err(CliError::Refused(failure)),
+                event => each(event)?,
+            }
+        }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::new(progress.total);
+            let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+        bar.set_message(progress.what.clone());
+    }
+}
+
+/// Carries a request out on a connection of its own.
+pub(crate) fn ask(request: Request) -> Result<Reply> {
+    Client::connect()?.ask(request)
+}
+
+fn open(home: &Home) -> std::io::Result<UnixStream> {
+    let directory = File::open(home.path())?;
+    UnixStream::connect(short_path(&directory))
+}
+
+/// Starts a daemon that outlives this command, and connects to it.
+fn start(home: &Home) -> Result<UnixStream> {
+    let failed = |error: std::io::Error| CliError::NoDaemon(error.to_string());
+    let word = home.join("daemon.error");
+    let _ = std::fs::remove_file(&word);
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut child = Command::new(program)
+        .arg("daemon")
+        .env("METT_HOME", home.path())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(failed)?;
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if let Ok(stream) = open(home) {
+            return Ok(stream);
+        }
+        // A daemon that ended at once may have lost the race against another one, whose socket appears soon.
+        if child.try_wait().map_err(failed)?.is_some()
+            && let Ok(message) = std::fs::read_to_string(&word)
+        {
+            return Err(CliError::NoDaemon(message));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(CliError::NoDaemon(format!("it did not answer within {} seconds; see {}", PATIENCE.as_secs(), home.join("daemon.log").display())))
+}

@@ -1,0 +1,242 @@
+//! Commands that change what a container does: start, restart, attach, wait, stop, kill, rm, rename, prune.
+
+use super::{each, signal};
+use crate::{
+    attach::{self, Ended},
+    client::{Client, ask},
+    error::{CliError, Result},
+    terminal,
+};
+use clap::Args;
+use daemon::api::{AttachOptions, Reply, Request};
+use std::io::IsTerminal as _;
+
+/// Start containers.
+#[derive(Args, Debug)]
+pub(crate) struct Start {
+    /// Attach output, and forward signals.
+    #[arg(short, long)]
+    attach: bool,
+    /// Attach input.
+    #[arg(short, long)]
+    interactive: bool,
+    /// Keys that detach.
+    #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
+    detach_keys: String,
+    /// The containers.
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+/// Whether a container was made with a terminal.
+fn has_terminal(client: &mut Client, container: &str) -> Result<bool> {
+    let Reply::Document(text) = client.ask(Request::Inspect(vec![container.to_owned()]))? else { return Ok(false) };
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    Ok(value.pointer("/0/Config/Tty").and_then(serde_json::Value::as_bool).unwrap_or(false))
+}
+
+fn run_attached(client: &mut Client, request: Request, stdin: bool, is_terminal: bool, detach_keys: String) -> Result<u8> {
+    client.request(request)?;
+    match attach::run(client, &attach::Options { stdin, terminal: is_terminal, signals: true, detach_keys })? {
+        Ended::Exited(status) => Ok(status),
+        Ended::Detached => Ok(0),
+    }
+}
+
+impl Start {
+    pub(crate) fn run(self) -> Result<u8> {
+        let [container] = self.containers.as_slice() else {
+            if self.attach || self.interactive {
+                return Err(CliError::Usage("only one container can be attached".to_owned()));
+            }
+            return each(&self.containers, |container| start_plain(container));
+        };
+        if !self.attach && !self.interactive {
+            return each(&self.containers, |container| start_plain(container));
+        }
+        let mut client = Client::connect()?;
+        let is_terminal = has_terminal(&mut client, container)? && std::io::stdin().is_terminal();
+        let size = if is_terminal { terminal::size() } else { None };
+        let attach = AttachOptions { stdin: self.interactive, stdout: true, stderr: true, size };
+        let request = Request::Start { container: container.clone(), attach: Some(attach) };
+        run_attached(&mut client, request, self.interactive, is_terminal, self.detach_keys)
+    }
+}
+
+fn start_plain(container: &str) -> Result<()> {
+    ask(Request::Start { container: container.to_owned(), attach: None })?;
+    println!("{container}");
+    Ok(())
+}
+
+/// Restart containers.
+#[derive(Args, Debug)]
+pub(crate) struct Restart {
+    /// Seconds to wait before they are killed.
+    #[arg(short, long)]
+    time: Option<u64>,
+    /// The containers.
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+impl Restart {
+    pub(crate) fn run(self) -> Result<u8> {
+        each(&self.containers, |container| {
+            ask(Request::Stop { container: container.to_owned(), timeout: self.time, restart: true })?;
+            println!("{container}");
+            Ok(())
+        })
+    }
+}
+
+/// Attach to a running container.
+#[derive(Args, Debug)]
+pub(crate) struct Attach {
+    /// Do not attach input.
+    #[arg(long)]
+    no_stdin: bool,
+    /// Keys that detach.
+    #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
+    detach_keys: String,
+    /// The container.
+    container: String,
+}
+
+impl Attach {
+    pub(crate) fn run(self) -> Result<u8> {
+        let mut client = Client::connect()?;
+        let is_terminal = has_terminal(&mut client, &self.container)? && std::io::stdin().is_terminal();
+        let size = if is_terminal { terminal::size() } else { None };
+        let options = AttachOptions { stdin: !self.no_stdin, stdout: true, stderr: true, size };
+        let request = Request::Attach { container: self.container, options };
+        run_attached(&mut client, request, !self.no_stdin, is_terminal, self.detach_keys)
+    }
+}
+
+/// Wait for containers to end and print their exit statuses.
+#[derive(Args, Debug)]
+pub(crate) struct Wait {
+    /// The containers.
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+impl Wait {
+    pub(crate) fn run(self) -> Result<u8> {
+        each(&self.containers, |container| {
+            if let Reply::Status(status) = ask(Request::Wait(container.to_owned()))? {
+                println!("{status}");
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Ask containers to end, and kill them after a while.
+#[derive(Args, Debug)]
+pub(crate) struct Stop {
+    /// Seconds to wait before they are killed.
+    #[arg(short, long)]
+    time: Option<u64>,
+    /// The containers.
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+impl Stop {
+    pub(crate) fn run(self) -> Result<u8> {
+        each(&self.containers, |container| {
+            ask(Request::Stop { container: container.to_owned(), timeout: self.time, restart: false })?;
+            println!("{container}");
+            Ok(())
+        })
+    }
+}
+
+/// Send containers a signal.
+#[derive(Args, Debug)]
+pub(crate) struct Kill {
+    /// The signal.
+    #[arg(short, long, default_value = "KILL")]
+    signal: String,
+    /// The containers.
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+impl Kill {
+    pub(crate) fn run(self) -> Result<u8> {
+        let signal = signal(&self.signal)?;
+        each(&self.containers, |container| {
+            ask(Request::Kill { container: container.to_owned(), signal })?;
+            println!("{container}");
+            Ok(())
+        })
+    }
+}
+
+/// Remove containers.
+#[derive(Args, Debug)]
+pub(crate) struct Rm {
+    /// Kill those that run.
+    #[arg(short, long)]
+    force: bool,
+    /// The containers.
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+impl Rm {
+    pub(crate) fn run(self) -> Result<u8> {
+        each(&self.containers, |container| {
+            ask(Request::Remove { container: container.to_owned(), force: self.force })?;
+            println!("{container}");
+            Ok(())
+        })
+    }
+}
+
+/// Give a container another name.
+#[derive(Args, Debug)]
+pub(crate) struct Rename {
+    /// The container.
+    container: String,
+    /// Its new name.
+    name: String,
+}
+
+impl Rename {
+    pub(crate) fn run(self) -> Result<u8> {
+        ask(Request::Rename { container: self.container, name: self.name })?;
+        Ok(0)
+    }
+}
+
+/// Remove all containers that do not run.
+#[derive(Args, Debug)]
+pub(crate) struct Prune {
+    /// Do not ask.
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Prune {
+    pub(crate) fn run(self) -> Result<u8> {
+        if !self.force {
+            if !std::io::stdin().is_terminal() {
+                return Err(CliError::Usage("prune asks before it removes; use --force where nobody can answer".to_owned()));
+            }
+            eprint!("This removes all containers that do not run. Go on? [y/N] ");
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer).map_err(|cause| CliError::Io { what: "standard input".to_owned(), cause })?;
+            if !answer.trim().eq_ignore_ascii_case("y") {
+                return Ok(1);
+            }
+        }
+        if let Reply::Names(names) = ask(Request::Prune)? {
+            names.iter().for_each(|name| println!("{name}"));
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,97 @@
+//! `mett stats` and `mett top`.
+
+use super::Format;
+use crate::{
+    client::{Client, ask},
+    error::Result,
+    output,
+};
+use clap::Args;
+use daemon::api::{FromDaemon, Reply, Request, Use};
+
+/// Show what running containers use.
+#[derive(Args, Debug)]
+pub(crate) struct Stats {
+    /// Once, instead of again and again.
+    #[arg(long)]
+    no_stream: bool,
+    /// Form of the output.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The containers; all that run if none are named.
+    containers: Vec<String>,
+}
+
+fn show(uses: &[Use], format: Format) {
+    if format == Format::Json {
+        let list = uses.iter().map(|u| {
+            serde_json::json!({"ID": u.id, "Name": u.name, "CPUNanoseconds": u.cpu_nanoseconds, "CPUPercent": u.cpu_share as f64 / 100.0,
+                "Memory": u.memory, "MemoryPeak": u.memory_peak, "MemoryLimit": u.memory_limit, "PIDs": u.threads})
+        });
+        output::json(&serde_json::Value::Array(list.collect()));
+        return;
+    }
+    let rows: Vec<Vec<String>> = uses
+        .iter()
+        .map(|u| {
+            let limit = u.memory_limit.map_or_else(|| "no limit".to_owned(), output::bytes);
+            vec![
+                u.id.chars().take(12).collect(),
+                u.name.clone(),
+                format!("{}.{:02}%", u.cpu_share / 100, u.cpu_share % 100),
+                format!("{} / {limit}", output::bytes(u.memory)),
+                output::bytes(u.memory_peak),
+                u.threads.to_string(),
+            ]
+        })
+        .collect();
+    output::table(&["CONTAINER ID", "NAME", "CPU", "MEMORY / LIMIT", "PEAK", "PIDS"], &rows);
+}
+
+impl Stats {
+    pub(crate) fn run(self) -> Result<u8> {
+        let mut client = Client::connect()?;
+        client.request(Request::Stats { containers: self.containers, stream: !self.no_stream })?;
+        let format = self.format;
+        let last = client.finish(|event| {
+            if let FromDaemon::Item(Reply::Use(uses)) = event {
+                show(&uses, format);
+            }
+            Ok(())
+        })?;
+        if let Reply::Use(uses) = last {
+            show(&uses, format);
+        }
+        Ok(0)
+    }
+}
+
+/// Show the processes of a container.
+#[derive(Args, Debug)]
+pub(crate) struct Top {
+    /// The container.
+    container: String,
+}
+
+impl Top {
+    pub(crate) fn run(self) -> Result<u8> {
+        let Reply::Processes(table) = ask(Request::Top(self.container))? else { return Ok(1) };
+        let rows: Vec<Vec<String>> = table
+            .processes
+            .iter()
+            .map(|process| {
+                vec![
+                    process.user.to_string(),
+                    process.pid.to_string(),
+                    process.parent.to_string(),
+                    char::from(process.state).to_string(),
+                    format!("{:.2}s", process.cpu_nanoseconds as f64 / 1e9),
+                    if process.terminal.is_empty() { "?".to_owned() } else { process.terminal.clone() },
+                    String::from_utf8_lossy(&process.command).into_owned(),
+                ]
+            })
+            .collect();
+        output::table(&["UID", "PID", "PPID", "STATE", "TIME", "TTY", "COMMAND"], &rows);
+        Ok(0)
+    }
+}

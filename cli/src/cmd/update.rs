@@ -1,0 +1,47 @@
+//! `mett update`.
+
+use super::each;
+use crate::{client::ask, error::Result, units};
+use clap::Args;
+use contract::compartments::Budget;
+use daemon::api::Request;
+
+/// Change the limits of containers while they run.
+#[derive(Args, Debug)]
+pub(crate) struct Update {
+    /// Memory limit.
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// CPU bandwidth.
+    #[arg(long, value_name = "NUMBER")]
+    cpus: Option<String>,
+    /// CPU weight.
+    #[arg(short, long, value_name = "SHARES")]
+    cpu_shares: Option<u64>,
+    /// CPUs they may run on.
+    #[arg(long, value_name = "SET")]
+    cpuset_cpus: Option<String>,
+    /// Most processes and threads.
+    #[arg(long, value_name = "NUMBER")]
+    pids_limit: Option<u64>,
+    /// The containers.
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+impl Update {
+    pub(crate) fn run(self) -> Result<u8> {
+        let budget = Budget {
+            memory: self.memory.as_deref().map(units::size).transpose()?,
+            cpu_millis: self.cpus.as_deref().map(units::cpus).transpose()?,
+            cpu_weight: self.cpu_shares.map(units::weight).transpose()?,
+            cpu_set: self.cpuset_cpus.as_deref().map(units::cpu_set).transpose()?,
+            threads: self.pids_limit,
+        };
+        each(&self.containers, |container| {
+            ask(Request::Update { container: container.to_owned(), budget: budget.clone() })?;
+            println!("{container}");
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! What can go wrong, and the exit status it means (those of docker).
+
+use daemon::api::{Failure, FailureKind};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The daemon refused.
+    #[error("{}", .0.message)]
+    Refused(Failure),
+    /// The daemon cannot be reached or started.
+    #[error("the daemon cannot be started: {0}")]
+    NoDaemon(String),
+    /// The daemon has another version.
+    #[error("the running daemon is version {daemon}, this is version {own}; stop it with the program that started it, or with `mett machine stop` and a kill")]
+    OtherVersion {
+        /// The daemon's.
+        daemon: String,
+        /// This program's.
+        own: String,
+    },
+    /// The daemon has gone in the middle.
+    #[error("the connection to the daemon was cut: {0}")]
+    Cut(String),
+    /// The command line is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// A file or a stream.
+    #[error("{what}: {cause}")]
+    Io {
+        /// What was done.
+        what: String,
+        /// Why it failed.
+        cause: std::io::Error,
+    },
+}
+
+/// A command's result: its exit status.
+pub(crate) type Result<T> = std::result::Result<T, CliError>;
+
+impl CliError {
+    /// The exit status.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Refused(failure) => match failure.kind {
+                FailureKind::CommandNotFound => 127,
+                FailureKind::CommandNotExecutable => 126,
+                FailureKind::NotFound | FailureKind::Conflict => 1,
+                FailureKind::BadRequest | FailureKind::Machine | FailureKind::Internal => 125,
+            },
+            Self::NoDaemon(_) | Self::OtherVersion { .. } | Self::Cut(_) | Self::Usage(_) => 125,
+            Self::Io { .. } => 1,
+        }
+    }
+
+    /// For `run` and `create`: everything that prevents the container from starting is 125, but what the program itself is to blame for.
+    pub(crate) fn status_of_run(self) -> (u8, Self) {
+        let status = match self.status() {
+            status @ (126 | 127) => status,
+            _ => 125,
+        };
+        (status, self)
+    }
+}
