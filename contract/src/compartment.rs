@@ -84,7 +84,7 @@ pub struct Spec {
     pub process: ProcessSpec,
     /// Do not start the first process before `ToCompartment::Start`.
     pub wait_for_start: bool,
-    /// Nanoseconds since 1970 at the machine clock's zero.
+    /// The time of day when the spec was made, in nanoseconds since 1970.
     pub epoch_nanoseconds: u64,
 }
 

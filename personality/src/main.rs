@@ -33,7 +33,7 @@ fn run() -> Result<(), &'static str> {
     let mut decoder = Decoder::new();
     decoder.feed(&block.payload);
     let spec: Spec = decoder.next().ok().flatten().ok_or("the spec is malformed")?;
-    time::set_epoch(spec.epoch_nanoseconds);
+    time::set_epoch(spec.epoch_nanoseconds.saturating_sub(rt::clock::since_boot()));
     let root = open_layers().map_err(|_| "a layer is no EROFS image")?.root().map_err(|_| "a layer is broken")?;
     let processes = Rc::new(Processes::default());
     file_system::furnish(&root, &spec, &processes).map_err(|_| "the file systems cannot be set up")?;

@@ -325,6 +325,19 @@ impl Memory {
         self.fill_file(at, 1, &mapping, node, within).is_ok()
     }
 
+    /// A file was shortened: its pages beyond the new end become holes, and touching them an error.
+    pub fn forget_beyond(&self, node: &Rc<Node>, size: u64) {
+        for (start, area) in &*self.areas.borrow() {
+            let Some((_, offset)) = area.file.as_ref().filter(|(mapped, _)| Rc::ptr_eq(mapped, node)) else { continue };
+            let kept = size.next_multiple_of(PAGE).saturating_sub(*offset).min(area.end - start);
+            let gone = (area.end - start - kept) / PAGE;
+            if gone > 0 {
+                // Holes stay holes; nothing else can fail here.
+                let _ = self.space.unmap(start + kept, gone);
+            }
+        }
+    }
+
     /// Unmaps a range.
     ///
     /// # Errors

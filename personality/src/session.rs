@@ -9,7 +9,7 @@ use crate::{
         stream::Stream,
         terminal::Terminal,
     },
-    linux::{Errno, O_RDONLY, O_RDWR, O_WRONLY, SIGALRM, SIGWINCH, layouts::Winsize},
+    linux::{Errno, O_RDONLY, O_RDWR, O_WRONLY, SIGALRM, SIGCONT, SIGHUP, SIGWINCH, layouts::Winsize},
     machine::Handed,
     system::{SYSTEM, System},
     task::{Life, Place, Process, Task, credentials::Credentials, exec, exit, fork, run, signal},
@@ -117,6 +117,7 @@ impl Session {
 /// Moves output, ends and exits to the port.
 fn flush(system: &mut System) {
     DIRTY.store(false, Ordering::Relaxed);
+    hang_up_terminals(system);
     let numbers: Vec<u32> = system.session.started.keys().copied().collect();
     for number in numbers {
         flush_process(system, number);
@@ -128,6 +129,22 @@ fn flush(system: &mut System) {
     }
     if is_over {
         mark_dirty();
+    }
+}
+
+/// Terminals whose master has gone tell their sessions.
+fn hang_up_terminals(system: &System) {
+    let terminals: Vec<Rc<Terminal>> = system.terminals.map.borrow().values().filter_map(alloc::rc::Weak::upgrade).collect();
+    for terminal in terminals.into_iter().filter(|terminal| terminal.hangs_up.take()) {
+        let leader = system.processes.get(terminal.session.get());
+        for signo in [SIGHUP, SIGCONT] {
+            if let Some(leader) = &leader {
+                signal::send_to_process(leader, signo, signal::info_from_kernel(signo));
+            }
+            if terminal.foreground.get() != 0 && Some(terminal.foreground.get()) != leader.as_ref().map(|leader| leader.group.get()) {
+                system.signal_group(terminal.foreground.get(), signo, signal::info_from_kernel(signo));
+            }
+        }
     }
 }
 
@@ -448,6 +465,7 @@ fn furnish(
         clear_tid: Cell::new(0),
         robust_list: Cell::new(0),
         call: Cell::default(),
+        opening: RefCell::new(None),
         is_ending: Cell::new(false),
         has_work: Cell::new(false),
         futex: Cell::default(),

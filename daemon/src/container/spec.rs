@@ -199,7 +199,7 @@ pub fn personality(record: &Record, size: Option<WindowSize>) -> Spec {
             stdin: config.interactive,
         },
         wait_for_start: false,
-        epoch_nanoseconds: 0,
+        epoch_nanoseconds: crate::home::now(),
     }
 }
 

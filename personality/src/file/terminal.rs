@@ -64,6 +64,8 @@ pub struct Terminal {
     slaves: Cell<u32>,
     masters: Cell<u32>,
     was_opened: Cell<bool>,
+    /// Its processes have to be told that the master is gone.
+    pub hangs_up: Cell<bool>,
     /// A pty's slave cannot be opened before `unlockpt`.
     pub locked: Cell<bool>,
     /// Those who wait for lines, for room to show, for something shown.
@@ -101,6 +103,7 @@ impl Terminal {
             slaves: Cell::new(0),
             masters: Cell::new(0),
             was_opened: Cell::new(false),
+            hangs_up: Cell::new(false),
             locked: Cell::new(index.is_some()),
             read_queue: WaitQueue::new(),
             write_queue: WaitQueue::new(),
@@ -117,6 +120,10 @@ impl Terminal {
         }
         if count.get() == 0 {
             self.wake_all();
+            if master {
+                self.hangs_up.set(true);
+                crate::session::mark_dirty();
+            }
         }
     }
 

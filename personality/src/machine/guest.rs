@@ -69,7 +69,10 @@ struct Pair {
 }
 
 /// Whether a range lies wholly in guest memory's addresses.
-fn check(address: u64, length: u64) -> Result<(), Errno> {
+///
+/// # Errors
+/// `EFAULT`.
+pub fn check(address: u64, length: u64) -> Result<(), Errno> {
     match address.checked_add(length) {
         Some(end) if end <= GUEST_MAX => Ok(()),
         _ => Err(Errno::EFAULT),

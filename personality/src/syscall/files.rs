@@ -124,7 +124,8 @@ fn finish_open(call: &mut Call<'_>, node: &Rc<Node>, flags: u32, path: &[u8]) ->
     } else {
         match &node.kind {
             Kind::Fifo(pipe) => {
-                let file = OpenFile::new(Object::Pipe(pipe.clone()), Some(node.clone()), kept, path.to_vec());
+                let waiting = call.task.opening.borrow().clone();
+                let file = waiting.unwrap_or_else(|| OpenFile::new(Object::Pipe(pipe.clone()), Some(node.clone()), kept, path.to_vec()));
                 return open_fifo(call, pipe, file, flags);
             }
             Kind::Device => open_device(call, node, flags)?,
@@ -136,7 +137,7 @@ fn finish_open(call: &mut Call<'_>, node: &Rc<Node>, flags: u32, path: &[u8]) ->
     call.install(file, flags & O_CLOEXEC != 0).map_err(Stop::from)
 }
 
-/// A FIFO's open waits for the other side. What it waits for is remembered, since the open file goes while it waits.
+/// A FIFO's open waits for the other side; the open file is kept meanwhile, so that the other side sees it.
 fn open_fifo(call: &mut Call<'_>, pipe: &Rc<crate::file::pipe::Pipe>, file: Rc<OpenFile>, flags: u32) -> Outcome {
     let (readers, writers) = pipe.ends();
     let close_on_exec = flags & O_CLOEXEC != 0;
@@ -164,6 +165,7 @@ fn open_fifo(call: &mut Call<'_>, pipe: &Rc<crate::file::pipe::Pipe>, file: Rc<O
         state.memo = seen + 1;
     }
     call.task.call.set(state);
+    *call.task.opening.borrow_mut() = Some(file);
     pipe.read_queue.join(call.task.waiter());
     pipe.write_queue.join(call.task.waiter());
     Err(WAIT)

@@ -22,6 +22,9 @@ fn read_into(call: &Call<'_>, file: &Rc<OpenFile>, pieces: Pieces, at: Option<u6
     if let Object::Signal(mask) = &file.object {
         return super::signals::read_signalfd(call, file, mask.get(), &mut pieces.sink());
     }
+    if let Pieces::One(address, length) = &pieces {
+        guest::check(*address, *length as u64)?;
+    }
     let mut sink = pieces.sink();
     if let Object::Node = file.object {
         // Nothing about signals and waiting concerns files.
@@ -413,8 +416,15 @@ fn resize(call: &Call<'_>, node: &Rc<crate::file::Node>, size: u64) -> Outcome {
     if (seals & 2 != 0 && size < data.size()) || (seals & 4 != 0 && size > data.size()) {
         return Err(Errno::EPERM.into());
     }
+    let shrinks = size < data.size();
     data.truncate(size)?;
     node.touch_modified();
+    if shrinks {
+        // Mapped pages beyond the end are gone for everybody.
+        for process in call.system.processes.all() {
+            process.memory.borrow().forget_beyond(node, size);
+        }
+    }
     Ok(0)
 }
 

@@ -103,7 +103,7 @@ fn from_timeval(value: &Timeval) -> Result<u64, Errno> {
     Ok((value.seconds as u64).saturating_mul(SECOND).saturating_add(value.microseconds as u64 * 1000))
 }
 
-fn sleep(call: &Call<'_>, deadline: u64, remaining: u64) -> Outcome {
+fn sleep(deadline: u64, remaining: u64) -> Outcome {
     let now = rt::clock::now();
     if now >= deadline {
         return Ok(0);
@@ -117,7 +117,7 @@ fn sleep(call: &Call<'_>, deadline: u64, remaining: u64) -> Outcome {
 
 pub(super) fn nanosleep(call: &mut Call<'_>) -> Outcome {
     let wanted = duration(&guest::read(call.argument(0))?)?;
-    sleep(call, deadline_after(call, wanted), call.argument(1))
+    sleep(deadline_after(call, wanted), call.argument(1))
 }
 
 pub(super) fn clock_nanosleep(call: &mut Call<'_>) -> Outcome {
@@ -127,15 +127,17 @@ pub(super) fn clock_nanosleep(call: &mut Call<'_>) -> Outcome {
     }
     let wanted = duration(&guest::read(call.argument(2))?)?;
     if call.argument(1) & TIMER_ABSTIME != 0 {
-        return sleep(call, deadline_at(id, wanted), 0);
+        call.task.call_begun();
+        return sleep(deadline_at(id, wanted), 0);
     }
-    sleep(call, deadline_after(call, wanted), call.argument(3))
+    sleep(deadline_after(call, wanted), call.argument(3))
 }
 
 pub(super) fn times(call: &mut Call<'_>) -> Outcome {
     const TICK: u64 = SECOND / 100;
     let (used, guest_time) = call.task.process.cpu_time();
     let ticks = |time: u64| (rt::clock::nanoseconds(time) / TICK) as i64;
+    let guest_time = guest_time.max(used);
     if call.argument(0) != 0 {
         let children = call.task.process.children_time.get();
         let times = Tms { utime: ticks(guest_time), stime: ticks(used.saturating_sub(guest_time)), cutime: ticks(children / 2), cstime: ticks(children / 2) };
@@ -146,9 +148,11 @@ pub(super) fn times(call: &mut Call<'_>) -> Outcome {
 
 /// Time used in the form of getrusage(2).
 pub(super) fn usage(used: u64, guest_time: u64) -> Rusage {
+    // The personality is a program in user mode like its guest: what is not known to be the system's is the user's.
+    let _ = guest_time;
     Rusage {
-        utime: timeval(rt::clock::nanoseconds(guest_time)),
-        stime: timeval(rt::clock::nanoseconds(used.saturating_sub(guest_time))),
+        utime: timeval(rt::clock::nanoseconds(used)),
+        stime: timeval(0),
         maxrss: 0,
         rest: [0; 13],
     }

@@ -126,6 +126,7 @@ fn build(system: &System, task: &Rc<Task>, arguments: &CloneArgs, tid: i32, prep
         clear_tid: Cell::new(0),
         robust_list: Cell::new(0),
         call: Cell::new(Call::default()),
+        opening: RefCell::new(None),
         is_ending: Cell::new(false),
         has_work: Cell::new(false),
         futex: Cell::new(super::futex::Waiting::No),

@@ -171,6 +171,8 @@ pub struct Task {
     pub robust_list: Cell<u64>,
     /// The call it is in.
     pub call: Cell<Call>,
+    /// A FIFO that is being opened, while it waits for the other side.
+    pub opening: RefCell<Option<Rc<crate::file::OpenFile>>>,
     /// It must end.
     pub is_ending: Cell<bool>,
     /// It must look at signals before it goes on.

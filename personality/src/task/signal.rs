@@ -343,6 +343,8 @@ fn restart(task: &Task, number: u64) {
 pub fn end_call(system: &System, task: &Task) {
     system.futexes.forget(task);
     task.call.set(super::Call::default());
+    let opening = task.opening.take();
+    drop(opening);
 }
 
 fn act_by_default(system: &System, task: &Rc<Task>, signo: u8) {
