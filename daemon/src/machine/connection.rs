@@ -4,7 +4,7 @@
 //! machine that sends more than it was granted, or anything malformed, loses the connection; memory held for a channel is bounded by its
 //! window; frames about the connection go before data.
 
-use contract::channel::{Frame, FrameError, HEADER_LENGTH, MAX_DATA};
+use contract::channel::{Frame, FrameError, HEADER_LENGTH, MAX_DATA, well_known};
 use std::{
     collections::HashMap,
     io,
@@ -60,6 +60,9 @@ pub struct Connection {
 #[derive(Debug)]
 struct Shared {
     channels: Mutex<HashMap<u32, Arc<Peer>>>,
+    /// Credit for services' channels that nobody serves yet: a service opens its channel when it likes, which may be before the daemon asks for it.
+    /// Bounded, because services' numbers are.
+    early: Mutex<HashMap<u32, u64>>,
     control: mpsc::UnboundedSender<[u8; HEADER_LENGTH]>,
     data: mpsc::Sender<Vec<u8>>,
     /// Why the connection ended; none while it lives.
@@ -118,7 +121,8 @@ impl Connection {
         let (control, control_queue) = mpsc::unbounded_channel();
         let (data, data_queue) = mpsc::channel(WRITE_QUEUE);
         let channels = Mutex::new(HashMap::new());
-        let shared = Arc::new(Shared { channels, control, data, end: watch::Sender::new(None) });
+        let (early, end) = (Mutex::default(), watch::Sender::new(None));
+        let shared = Arc::new(Shared { channels, early, control, data, end });
         tokio::spawn(write(writer, control_queue, data_queue));
         tokio::spawn({
             let shared = Arc::clone(&shared);
@@ -153,13 +157,17 @@ impl Connection {
     #[must_use]
     pub fn channel(&self, number: u32) -> (Sender, Receiver) {
         let (inbound, queue) = mpsc::unbounded_channel();
-        let state = PeerState { inbound: Some(inbound), credit: 0, granted: WINDOW };
+        // Held until the channel is known, so that no credit falls between.
+        let mut channels = lock(&self.shared.channels);
+        let credit = lock(&self.shared.early).remove(&number).unwrap_or_default();
+        let state = PeerState { inbound: Some(inbound), credit, granted: WINDOW };
         let peer = Arc::new(Peer { state: Mutex::new(state), credit_came: Notify::new() });
         if self.is_alive() {
-            lock(&self.shared.channels).insert(number, Arc::clone(&peer));
+            channels.insert(number, Arc::clone(&peer));
         } else {
             peer.close();
         }
+        drop(channels);
         let sender = Sender { shared: Arc::clone(&self.shared), peer: Arc::clone(&peer), number };
         let shared = Arc::clone(&self.shared);
         (sender, Receiver { shared, peer: Arc::downgrade(&peer), number, queue, taken: 0 })
@@ -170,6 +178,21 @@ impl Shared {
     fn send_control(&self, frame: Frame) {
         // The writer ends only with the connection, and then the reader tells.
         let _ = self.control.send(frame.encode());
+    }
+
+    /// The machine lets the daemon send.
+    fn add_credit(&self, channel: u32, bytes: u64) {
+        let channels = lock(&self.channels);
+        if let Some(peer) = channels.get(&channel) {
+            let mut state = lock(&peer.state);
+            state.credit = state.credit.saturating_add(bytes);
+            drop(state);
+            peer.credit_came.notify_waiters();
+        } else if (1..well_known::FIRST_COMPARTMENT).contains(&channel) {
+            let mut early = lock(&self.early);
+            let credit = early.entry(channel).or_default();
+            *credit = credit.saturating_add(bytes);
+        }
     }
 }
 
@@ -285,15 +308,10 @@ async fn read(
         match frame {
             Frame::Hello { .. } => return Ok(ConnectionError::NoHello),
             Frame::Credit { channel, bytes } => {
-                let peer = lock(&shared.channels).get(&channel).cloned();
-                if let Some(peer) = peer {
-                    let mut state = lock(&peer.state);
-                    state.credit = state.credit.saturating_add(u64::from(bytes));
-                    drop(state);
-                    peer.credit_came.notify_waiters();
-                }
+                shared.add_credit(channel, u64::from(bytes));
             }
             Frame::Close { channel } => {
+                lock(&shared.early).remove(&channel);
                 let peer = lock(&shared.channels).remove(&channel);
                 if let Some(peer) = peer {
                     peer.close();
@@ -372,6 +390,20 @@ mod tests {
         let second = read_frame(&mut machine).await.unwrap();
         assert_eq!(second, Some(Frame::Data { channel: 5, length: 40 }));
         task.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn credit_that_comes_before_the_channel_is_served_is_kept() {
+        let (connection, mut machine) = open().await;
+        let number = well_known::SYSTEM;
+        send(&mut machine, Frame::Credit { channel: number, bytes: 60 }).await;
+        // The reader takes it before anybody asks for the channel.
+        tokio::task::yield_now().await;
+        let (sender, _receiver) = connection.channel(number);
+        let sent = tokio::time::timeout(std::time::Duration::from_secs(5), sender.send(&[1; 60]));
+        sent.await.expect("the credit was lost").unwrap();
+        let data = read_frame(&mut machine).await.unwrap();
+        assert_eq!(data, Some(Frame::Data { channel: number, length: 60 }));
     }
 
     #[tokio::test]
