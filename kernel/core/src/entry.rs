@@ -48,13 +48,32 @@ pub fn root_domain() -> Option<Ref<Domain>> {
 /// # Errors
 /// What is wrong with the boot module, or `OutOfFrames`.
 pub fn boot() -> Result<(), root::BootError> {
-    frames::boot(&machine::boot_memory());
-    space::fault::boot().map_err(root::BootError::Kernel)?;
-    sched::boot();
+    prepare()?;
     let entry = epoch::enter();
     let domain = root::start(&entry)?;
     *ROOT.lock() = Some(domain);
     Ok(())
+}
+
+/// Sets up what the kernel needs before anything is created: frames, the zero page, the scheduler.
+///
+/// # Errors
+/// `OutOfFrames`.
+pub fn prepare() -> Result<(), Error> {
+    #[cfg(not(target_os = "none"))]
+    reset();
+    frames::boot(&machine::boot_memory());
+    space::fault::boot()?;
+    sched::boot();
+    Ok(())
+}
+
+/// Forgets the objects of a machine that is gone, for a kernel that boots again in a host test.
+#[cfg(not(target_os = "none"))]
+fn reset() {
+    core::mem::forget(ROOT.lock().take());
+    reaper::reset();
+    irq::reset();
 }
 
 /// A native program asks for an operation.
@@ -106,18 +125,41 @@ pub fn on_interrupt(interrupt: Interrupt) {
 /// Nothing is chosen: works off what was deferred, then sleeps; returns when something is.
 pub fn on_idle() {
     loop {
-        let entry = epoch::enter();
-        shootdown::serve();
-        if sched::leave_idle(&entry) {
-            return;
+        match idle_step() {
+            IdleStep::Chosen => return,
+            IdleStep::Worked => machine::poll_interrupts(),
+            IdleStep::Nothing => machine::idle(),
         }
-        let has_more = reaper::is_pending() && reaper::work(&entry);
-        drop(entry);
-        if has_more {
-            machine::poll_interrupts();
-        } else {
-            machine::idle();
-        }
+    }
+}
+
+/// What an idle CPU has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleStep {
+    /// Chosen a thread to run.
+    Chosen,
+    /// Worked off a slice of what was deferred; there is more.
+    Worked,
+    /// Found nothing to do.
+    Nothing,
+}
+
+/// Whether this CPU has deferred work to do.
+#[must_use]
+pub fn is_work_pending() -> bool {
+    reaper::is_pending()
+}
+
+/// One entry of an idle CPU.
+pub fn idle_step() -> IdleStep {
+    let entry = epoch::enter();
+    shootdown::serve();
+    if sched::leave_idle(&entry) {
+        IdleStep::Chosen
+    } else if reaper::is_pending() && reaper::work(&entry) {
+        IdleStep::Worked
+    } else {
+        IdleStep::Nothing
     }
 }
 

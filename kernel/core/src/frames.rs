@@ -4,8 +4,8 @@
 //! region and takes frames from it in batches, so that CPUs touch different words; a small stack per CPU absorbs the rest. No lists in
 //! free memory, no locks; every change is one compare-and-swap. Works on numbers, never on the memory itself.
 //!
-//! Invariants: a bit is set only while nobody uses the frame; a region's count is at least the number of its set bits while no change is under way
-//! (the count goes up after the bit and down before it).
+//! Invariants: a bit is set only while nobody uses the frame; a region's count is never less than the number of its set bits
+//! (the count goes up before the bit and down after it).
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel_machine::{self as machine, BootMemory, Frame, PerCpu, object::Once};
@@ -131,9 +131,10 @@ impl Map {
 
     fn put(&self, number: u32) {
         if let (Some(bits), Some(region)) = (self.bits.get((number / 64) as usize), self.region(number / REGION)) {
+            // ORDERING: Release on both, the count first: whoever takes the frame subtracts it from a count that has it.
+            region.fetch_add(1, Ordering::Release);
             let before = bits.fetch_or(1 << (number % 64), Ordering::Release);
             debug_assert!(before & 1 << (number % 64) == 0, "frame {number} freed twice");
-            region.fetch_add(1, Ordering::Release);
         }
     }
 

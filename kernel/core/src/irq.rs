@@ -80,6 +80,14 @@ pub fn fire(vector: Vector) {
     }
 }
 
+/// Forgets everything, for a kernel that boots again in a host test.
+#[cfg(not(target_os = "none"))]
+pub(crate) fn reset() {
+    for vector in &VECTORS {
+        core::mem::forget(vector.lock().take());
+    }
+}
+
 const fn refused(error: MachineError) -> Error {
     match error {
         MachineError::NotPresent => Error::NotPresent,

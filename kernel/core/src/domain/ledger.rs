@@ -76,6 +76,20 @@ impl Ledger {
     }
 
     pub(super) fn charge(&mut self, amounts: Amounts, parent: Option<&Ref<Domain>>) -> Result<(), Error> {
+        if let Err(error) = self.draw(amounts, parent) {
+            // What was drawn for the resources before the one that failed goes back.
+            self.discharge(Amounts::default(), parent);
+            return Err(error);
+        }
+        for (account, amount) in self.accounts.iter_mut().zip(amounts.array()) {
+            account.used += amount;
+            account.peak = account.peak.max(account.used);
+        }
+        Ok(())
+    }
+
+    /// Draws from the parent what is missing for a charge.
+    fn draw(&mut self, amounts: Amounts, parent: Option<&Ref<Domain>>) -> Result<(), Error> {
         let amounts = amounts.array();
         for (index, (account, amount)) in self.accounts.iter_mut().zip(amounts).enumerate() {
             if amount == 0 {
@@ -84,7 +98,6 @@ impl Ledger {
             let error = if index == 0 { Error::OutOfFrames } else { Error::OutOfObjects };
             let used = account.used.checked_add(amount).filter(|used| *used <= account.limit).ok_or(error)?;
             if used > account.drawn {
-                // What is drawn beyond the need of a charge that fails later stays here as slack.
                 let need = used - account.drawn;
                 let Some(parent) = parent else {
                     account.drawn = used;
@@ -94,10 +107,6 @@ impl Ledger {
                 let draw = |amount| parent.charge(Amounts::single(index, amount)).map(|()| amount);
                 account.drawn += draw(batch).or_else(|error| if batch > need { draw(need) } else { Err(error) })?;
             }
-        }
-        for (account, amount) in self.accounts.iter_mut().zip(amounts) {
-            account.used += amount;
-            account.peak = account.peak.max(account.used);
         }
         Ok(())
     }

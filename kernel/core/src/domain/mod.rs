@@ -76,9 +76,13 @@ impl Drop for Owner {
 
 /// Makes an object that `domain` pays for.
 ///
+/// A value that was made when storing it fails is dropped without being reclaimed: what it holds beyond itself is the caller's to free, after every error.
+///
 /// # Errors
 /// `OutOfFrames` or `OutOfObjects` when the budget does not allow it, `DomainDead`.
 pub fn create<T: Object>(domain: &Ref<Domain>, make: impl FnOnce(Owner) -> T) -> Result<Ref<T>, Error> {
+    // Held to the end: a Domain that dies now finds the object among its members.
+    let mut members = domain.members.lock();
     if domain.borrow().is_dead() {
         return Err(Error::DomainDead);
     }
@@ -91,10 +95,6 @@ pub fn create<T: Object>(domain: &Ref<Domain>, make: impl FnOnce(Owner) -> T) ->
     domain.charge(amounts)?;
     let owner = Owner { domain: domain.clone(), amounts };
     let object = Ref::new(make(owner), frames::allocate).ok_or(Error::OutOfFrames)?;
-    let mut members = domain.members.lock();
-    if domain.borrow().is_dead() {
-        return Err(Error::DomainDead);
-    }
     members.push(object.borrow());
     Ok(object)
 }

@@ -78,6 +78,7 @@ pub fn call(caller: &Ref<Thread>, gate: &Ref<Gate>, entry: &Entry) -> Result<(),
         }
         receiving.reply.hold(caller.clone(), word);
         message.deliver(caller.borrow(), &server, gate.badge, entry);
+        Reply::check_alive(receiving.reply.borrow());
         counter::add(Counter::DirectCalls, 1);
         let waits = wait::commit(caller, word);
         if waits && sched::can_switch_to(&server) {
@@ -173,17 +174,18 @@ fn receive_reserved(server: &Ref<Thread>, reception: Reception, entry: &Entry) -
             Err(error) => return Err(error),
         }
         wait::recheck(&caller, word);
+        Reply::check_alive(reception.reply.borrow());
         return Ok(false);
     }
     let notification = reception.notification.clone();
     let mut bits = notification.as_ref().map(|notification| notification.lock());
-    if let Some(state) = &mut bits {
-        let taken = state.take(u64::MAX);
-        if taken != 0 {
-            notification::received(server, taken);
-            reception.reply.unreserve();
-            return Ok(false);
-        }
+    let taken = bits.as_mut().map_or(0, |state| state.take(u64::MAX));
+    if taken != 0 {
+        drop(bits);
+        drop(servers);
+        notification::received(server, taken);
+        reception.reply.unreserve();
+        return Ok(false);
     }
     if reception.deadline == 0 {
         return Err(Error::TimedOut);
@@ -252,20 +254,23 @@ pub fn reply(server: &Ref<Thread>, reply: &Reply, entry: &Entry) -> Result<(), E
     answer(server, reply, entry).map(sched::ready)
 }
 
-/// Answers a call, if its caller still waits, and receives the next one. Whether the server waits.
+/// Answers a call, if its caller still waits, and receives the next one; while there is none, another thread runs.
 ///
 /// # Errors
 /// As [`receive`].
-pub fn reply_receive(server: Borrow<'_, Thread>, reception: Reception, entry: &Entry) -> Result<bool, Error> {
+pub fn reply_receive(server: Borrow<'_, Thread>, reception: Reception, entry: &Entry) -> Result<(), Error> {
     let server = server.to_ref().ok_or(Error::NoCapability)?;
     let caller = answer(&server, &reception.reply, entry).ok();
     let result = receive(&server, reception, entry);
-    if let Some(caller) = caller {
-        if matches!(result, Ok(true)) && sched::can_switch_to(&caller) {
-            sched::switch_to(caller, entry);
-        } else {
-            sched::ready(caller);
+    let waits = matches!(result, Ok(true));
+    match caller {
+        Some(caller) if waits && sched::can_switch_to(&caller) => sched::switch_to(caller, entry),
+        caller => {
+            caller.into_iter().for_each(sched::ready);
+            if waits {
+                sched::block();
+            }
         }
     }
-    result
+    result.map(|_| ())
 }

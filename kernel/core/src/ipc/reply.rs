@@ -80,6 +80,13 @@ impl Reply {
         }
     }
 
+    /// Whoever has just put a caller in looks whether the Reply was destroyed meanwhile: then the caller is told.
+    pub(super) fn check_alive(this: Borrow<'_, Self>) {
+        if this.is_dead() {
+            this.abandon();
+        }
+    }
+
     /// Tells a caller that waits that there is no answer.
     pub(super) fn abandon(&self) {
         if let Some((caller, word)) = self.take()

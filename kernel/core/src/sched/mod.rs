@@ -65,7 +65,8 @@ pub fn boot() {
 
 #[cfg(not(target_os = "none"))]
 fn reset() {
-    CPUS.reset(|cpu| *cpu = Cpu { current: None, payer: None, since: 0, slice_end: 0, programmed: 0 });
+    let stopped = || Cpu { current: None, payer: None, since: 0, slice_end: 0, programmed: 0 };
+    CPUS.reset(|cpu| core::mem::forget(core::mem::replace(cpu, stopped())));
     for queue in &QUEUES {
         // The old threads lie in a machine that is gone.
         core::mem::forget(core::mem::take(&mut *queue.lock()));
@@ -74,6 +75,8 @@ fn reset() {
         core::mem::forget(core::mem::take(&mut *wheel.lock()));
     }
     IDLE.store(0, Ordering::Relaxed);
+    RUNNING.iter().for_each(|running| running.store(0, Ordering::Relaxed));
+    RESCHEDULE.iter().for_each(|asked| asked.store(false, Ordering::Relaxed));
     shootdown::reset();
 }
 
@@ -119,8 +122,16 @@ fn interrupt(cpu: CpuId) {
     }
 }
 
+/// CPUs a thread may run on: its Domain's, if none of its own is left among them.
+fn allowed(thread: &Thread) -> u64 {
+    match thread.cpus() & mask_of_all() {
+        0 => thread.domain().schedule.cpus() & mask_of_all(),
+        mask => mask,
+    }
+}
+
 fn allows(thread: &Thread, cpu: CpuId) -> bool {
-    thread.cpus() & 1 << cpu != 0
+    allowed(thread) & 1 << cpu != 0
 }
 
 /// Makes a thread runnable: on the CPU it ran on, or on one that idles.
@@ -156,11 +167,7 @@ fn place(thread: &Thread) -> CpuId {
     if thread.sched.on_cpu.load(Ordering::Acquire) != NO_CPU && home < machine::cpu_count() {
         return home;
     }
-    let all = mask_of_all();
-    let allowed = match thread.cpus() & all {
-        0 => all,
-        mask => mask,
-    };
+    let allowed = allowed(thread);
     let idle = IDLE.load(Ordering::SeqCst) & allowed;
     let me = machine::cpu();
     if home < machine::cpu_count() && allowed & 1 << home != 0 && (idle == 0 || idle & 1 << home != 0) {
@@ -292,6 +299,10 @@ fn pick(now: u64) -> Option<Ref<Thread>> {
         if thread.is_doomed() {
             thread.domain().schedule.count_runnable(me, false);
             thread.end();
+        } else if !allows(&thread, me) {
+            // Its set has changed while it was in line; it goes elsewhere as in `requeue_current`.
+            thread.domain().schedule.count_runnable(me, false);
+            sleep_until(&thread, now);
         } else if let Some(until) = throttled_until(&thread, now) {
             thread.domain().schedule.count_runnable(me, false);
             thread.domain().schedule.count_throttled();
@@ -498,7 +509,9 @@ fn program_timer() {
                 deadline = deadline.min(cpu.slice_end);
             }
             if let Some(left) = time_left(thread, now) {
-                deadline = deadline.min(now.saturating_add(left));
+                // Other CPUs use the same quota up and tell of it only when they account.
+                let share = (left / machine::cpu_count().max(1) as u64).max(1 << grain()).min(left);
+                deadline = deadline.min(now.saturating_add(share));
             }
         }
         if deadline == u64::MAX {

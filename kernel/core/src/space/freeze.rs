@@ -25,24 +25,22 @@ impl Space {
             return Ok(true);
         }
         if self.freezing.swap(Freezing::Begun as u8, Ordering::AcqRel) == Freezing::No as u8 {
-            state.cursor = 0;
+            state.checked = 0;
         }
         let end = self.bounds().1 >> PAGE_SHIFT;
         let mut work = Work::new(SLICE);
-        while state.cursor < end {
+        while state.checked < end {
             if !work.spend(ENTRY_COST) {
                 return Ok(false);
             }
-            match self.check_leaf(state.cursor, &mut work) {
-                Ok(next) => state.cursor = next,
+            match self.check_leaf(state.checked, &mut work) {
+                Ok(next) => state.checked = next,
                 Err(error) => {
                     self.freezing.store(Freezing::No as u8, Ordering::Release);
                     return Err(error);
                 }
             }
         }
-        // A torn-down frozen Space begins at its first page.
-        state.cursor = 0;
         self.freezing.store(Freezing::Frozen as u8, Ordering::Release);
         Ok(true)
     }

@@ -72,13 +72,7 @@ pub fn map(to: Borrow<'_, Space>, from: Borrow<'_, Space>, mapping: Mapping, ent
         work: Work::new(SLICE),
         entry,
     };
-    let to_is_first = to.identity() <= from.identity();
-    let (to_state, from_state) = match (&mut pair.second, to_is_first) {
-        (None, _) => (&mut *pair.first, None),
-        (Some(second), true) => (&mut *pair.first, Some(&**second)),
-        (Some(second), false) => (&mut **second, Some(&*pair.first)),
-    };
-    let result = slice.run(to_state, from_state);
+    let result = slice.run(&mut pair.one, pair.other.as_deref());
     let changes = slice.changes;
     drop(pair);
     changes.finish(&from);

@@ -25,7 +25,7 @@ use crate::{
     lock, reaper,
 };
 use borrows::{Borrowers, Borrows};
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use entry::{PageEntry, TABLE};
 use kernel_abi::{
     Error, Kind, PAGE_SHIFT,
@@ -67,8 +67,10 @@ pub enum Freezing {
 #[derive(Debug)]
 pub struct State {
     borrows: Borrows,
-    /// The page where freezing or tearing down goes on.
-    cursor: u64,
+    /// The page where freezing goes on.
+    checked: u64,
+    /// The page where tearing down goes on.
+    torn: u64,
 }
 
 /// A Space.
@@ -82,6 +84,8 @@ pub struct Space {
     home: Option<Ref<Self>>,
     freezing: AtomicU8,
     borrowers: Borrowers,
+    /// Whether its Domain's end waits for the memory.
+    is_awaited: AtomicBool,
     space_lock: SpinLock<State>,
 }
 
@@ -119,13 +123,10 @@ impl Space {
             home,
             freezing: AtomicU8::new(Freezing::No as u8),
             borrowers: Borrowers::default(),
-            space_lock: SpinLock::new(lock::SPACE, State { borrows: Borrows::default(), cursor: 0 }),
+            is_awaited: AtomicBool::new(false),
+            space_lock: SpinLock::new(lock::SPACE, State { borrows: Borrows::default(), checked: 0, torn: 0 }),
         });
-        if matches!(made, Err(Error::OutOfFrames | Error::OutOfObjects)) {
-            // The value was not made, or was dropped without being reclaimed.
-            tables.free(domain);
-        }
-        made
+        made.inspect_err(|_| tables.free(domain))
     }
 
     fn create_tables(domain: &Ref<Domain>, used_for: SpaceUse, home: Option<&Ref<Self>>) -> Result<TopTables, Error> {
@@ -218,6 +219,7 @@ impl Space {
             return;
         }
         crate::sched::interrupt_all();
+        this.is_awaited.store(true, Ordering::Release);
         this.domain().count_teardown(true);
         if let Some(space) = this.to_ref() {
             reaper::add(space.into_any());
@@ -228,14 +230,21 @@ impl Space {
     pub fn reap(this: Borrow<'_, Self>, work: &mut Work) -> bool {
         if !this.borrowers.is_empty() {
             // The last borrower calls the reaper again. The Domain does not wait for that.
-            this.domain().count_teardown(false);
+            this.release_domain();
             return true;
         }
         if shootdown::is_used(&this) || !this.tear_down(work) {
             return false;
         }
-        this.domain().count_teardown(false);
+        this.release_domain();
         true
+    }
+
+    /// The Domain's end need not wait for this Space any longer.
+    fn release_domain(&self) {
+        if self.is_awaited.swap(false, Ordering::AcqRel) {
+            self.domain().count_teardown(false);
+        }
     }
 
     /// One slice of emptying the tree for good.
@@ -243,14 +252,14 @@ impl Space {
         let end = 1 << (9 * self.tree.levels() - u32::from(self.tree.levels() == 4));
         while !work.is_spent() {
             let mut state = self.space_lock.lock();
-            let from = state.cursor;
+            let from = state.torn;
             if from >= end {
                 state.borrows.clear(self.domain());
                 return true;
             }
             let mut changes = changes::Changes::new();
             let done = self.remove_slice(from, end - from, 0, true, &mut changes, work).unwrap_or(0);
-            state.cursor = from + done;
+            state.torn = from + done;
             drop(state);
             changes.finish(self);
             work.spend(TABLE_COST);
@@ -260,7 +269,7 @@ impl Space {
 }
 
 impl TopTables {
-    fn free(self, domain: &Ref<Domain>) {
+    fn free(&self, domain: &Ref<Domain>) {
         tree::free_table(self.root, domain);
         if let Some(run_root) = self.run_root {
             tree::free_table(run_root, domain);
@@ -281,22 +290,23 @@ impl Object for Space {
     }
 }
 
-/// The states of two Spaces, locked in the order of their identities; one state if they are the same Space.
+/// The states of two Spaces, locked in the order of their identities.
 struct Pair<'a> {
-    first: Guard<'a, State>,
-    second: Option<Guard<'a, State>>,
+    one: Guard<'a, State>,
+    /// Nothing if both are the same Space.
+    other: Option<Guard<'a, State>>,
 }
 
 fn lock_pair<'a>(one: &'a Space, other: &'a Space) -> Pair<'a> {
     if one.identity() == other.identity() {
-        return Pair { first: one.space_lock.lock(), second: None };
+        return Pair { one: one.space_lock.lock(), other: None };
     }
     if one.identity() < other.identity() {
-        let first = one.space_lock.lock();
-        return Pair { first, second: Some(other.space_lock.lock_second()) };
+        let guard = one.space_lock.lock();
+        return Pair { one: guard, other: Some(other.space_lock.lock_second()) };
     }
-    let second = other.space_lock.lock();
-    Pair { first: one.space_lock.lock_second(), second: Some(second) }
+    let guard = other.space_lock.lock();
+    Pair { one: one.space_lock.lock_second(), other: Some(guard) }
 }
 
 /// The entry in a leaf word.

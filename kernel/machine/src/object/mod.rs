@@ -34,6 +34,7 @@ pub use slot::{FrameOwner, SlotTable};
 /// Forgets every slab, for a fake machine that starts again.
 #[cfg(not(target_os = "none"))]
 pub(crate) fn reset() {
+    lock::reset();
     slab::reset();
     epoch::reset();
 }
