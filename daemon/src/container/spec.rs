@@ -199,7 +199,7 @@ pub fn personality(record: &Record, size: Option<WindowSize>) -> Spec {
             stdin: config.interactive,
         },
         wait_for_start: false,
-        epoch_nanoseconds: crate::home::now(),
+        epoch_nanoseconds: crate::home::now_nanoseconds(),
     }
 }
 
