@@ -36,6 +36,8 @@ const TIMER_STEPS: u32 = 64;
 /// What a CPU runs.
 struct Cpu {
     current: Option<Ref<Thread>>,
+    /// The current thread has blocked: only who wakes it puts it in line again.
+    has_blocked: bool,
     /// Who pays for the time since `since`, if not the current thread's Domain.
     payer: Option<Ref<Domain>>,
     since: u64,
@@ -44,7 +46,7 @@ struct Cpu {
 }
 
 static CPUS: PerCpu<Cpu> =
-    machine::per_cpu!(Cpu { current: None, payer: None, since: 0, slice_end: 0, programmed: 0 });
+    machine::per_cpu!(Cpu { current: None, has_blocked: false, payer: None, since: 0, slice_end: 0, programmed: 0 });
 static QUEUES: [SpinLock<RunQueue>; MAX_CPUS] = [const { SpinLock::new(lock::SCHEDULER, RunQueue::new()) }; MAX_CPUS];
 static WHEELS: [SpinLock<Wheel>; MAX_CPUS] = [const { SpinLock::new(lock::WHEEL, Wheel::new()) }; MAX_CPUS];
 static RESCHEDULE: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
@@ -65,7 +67,7 @@ pub fn boot() {
 
 #[cfg(not(target_os = "none"))]
 fn reset() {
-    let stopped = || Cpu { current: None, payer: None, since: 0, slice_end: 0, programmed: 0 };
+    let stopped = || Cpu { current: None, has_blocked: false, payer: None, since: 0, slice_end: 0, programmed: 0 };
     CPUS.reset(|cpu| core::mem::forget(core::mem::replace(cpu, stopped())));
     for queue in &QUEUES {
         // The old threads lie in a machine that is gone.
@@ -189,7 +191,10 @@ pub fn mask_of_all() -> u64 {
 }
 
 /// Blocks the current thread, whose wait is published, and runs another.
+///
+/// From here on the thread is its waker's, even where the waker has ended the wait already: its result may not be written yet.
 pub fn block() {
+    CPUS.with(|cpu| cpu.has_blocked = true);
     request_reschedule();
 }
 
@@ -273,9 +278,10 @@ pub fn reschedule(entry: &Entry) {
 }
 
 fn requeue_current() {
+    let has_blocked = CPUS.with(|cpu| core::mem::take(&mut cpu.has_blocked));
     let Some(current) = CPUS.with(|cpu| cpu.current.clone()) else { return };
     let me = machine::cpu();
-    if !current.waiting.is_ready() {
+    if has_blocked || !current.waiting.is_ready() {
         current.domain().schedule.count_runnable(me, false);
     } else if current.is_doomed() {
         current.domain().schedule.count_runnable(me, false);
@@ -284,9 +290,9 @@ fn requeue_current() {
         // It goes where it may run once this CPU has left it: as a thread that sleeps for no time.
         current.domain().schedule.count_runnable(me, false);
         sleep_until(&current, machine::now());
-    } else if !QUEUES[me].lock().push(current.clone(), grain()) {
-        // It blocked and was made ready again before this CPU left it: it is in the queue and counted already.
-        current.domain().schedule.count_runnable(me, false);
+    } else {
+        let is_new = QUEUES[me].lock().push(current, grain());
+        debug_assert!(is_new, "a thread that has not blocked is in line already");
     }
 }
 
