@@ -23,6 +23,12 @@ pub(crate) struct Built {
 }
 
 impl Built {
+    /// Where an earlier build left everything.
+    pub(crate) fn in_tree(root: &Path) -> Self {
+        let folder = root.join("target/machine");
+        Self { kernel: folder.join("kernel.elf"), folder }
+    }
+
     /// A composition's boot module.
     pub(crate) fn module(&self, composition: &str) -> PathBuf {
         self.folder.join(format!("{composition}.img"))
@@ -39,19 +45,19 @@ pub(crate) fn all(root: &Path) -> Result<Built> {
     programs.sort();
     programs.dedup();
     compile(root, &programs)?;
-    let folder = root.join("target/machine");
-    fs::create_dir_all(&folder)?;
-    let built = release(root);
-    let kernel = folder.join("kernel.elf");
-    fs::copy(built.join("kernel"), &kernel).context("the kernel was not built")?;
+    let built = Built::in_tree(root);
+    fs::create_dir_all(&built.folder)?;
+    let compiled = release(root);
+    fs::copy(compiled.join("kernel"), &built.kernel).context("the kernel was not built")?;
     for composition in &system {
         let image = module::compose(composition, |program| {
-            fs::read(built.join(program)).with_context(|| format!("program {program} was not built"))
+            fs::read(compiled.join(program))
+                .with_context(|| format!("program {program} was not built"))
         })?;
         let name = if composition.name() == "system" { "boot" } else { composition.name() };
-        fs::write(folder.join(format!("{name}.img")), image)?;
+        fs::write(built.module(name), image)?;
     }
-    Ok(Built { kernel, folder })
+    Ok(built)
 }
 
 /// Where cargo leaves the machine's programs.

@@ -45,7 +45,8 @@ struct Entry {
 impl Composition {
     /// Reads every composition of a file.
     pub(crate) fn read_all(path: &Path) -> Result<Vec<Self>> {
-        let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
         Self::parse(&text).with_context(|| format!("in {}", path.display()))
     }
 
@@ -90,7 +91,10 @@ fn check(name: &str, services: &[Service]) -> Result<()> {
             if let GrantKind::Gate { service: other, endpoint, .. } = &grant.what {
                 let found = services.iter().any(|candidate| {
                     candidate.name == *other
-                        && candidate.grants.iter().any(|g| g.name == *endpoint && g.what == GrantKind::Endpoint)
+                        && candidate
+                            .grants
+                            .iter()
+                            .any(|g| g.name == *endpoint && g.what == GrantKind::Endpoint)
                 });
                 ensure!(
                     found,
@@ -113,7 +117,10 @@ struct Flat {
 }
 
 /// Builds the module; `read` gives a program's ELF file.
-pub(crate) fn compose(composition: &Composition, read: impl Fn(&str) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+pub(crate) fn compose(
+    composition: &Composition,
+    read: impl Fn(&str) -> Result<Vec<u8>>,
+) -> Result<Vec<u8>> {
     let mut flats = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
     for program in composition.programs() {
@@ -124,7 +131,8 @@ pub(crate) fn compose(composition: &Composition, read: impl Fn(&str) -> Result<V
         }
     }
     for (name, path) in &composition.blobs {
-        let bytes = fs::read(path).with_context(|| format!("blob {name}: {path} cannot be read"))?;
+        let bytes =
+            fs::read(path).with_context(|| format!("blob {name}: {path} cannot be read"))?;
         flats.push(blob(name, bytes)?);
     }
     let description = postcard::to_allocvec(&composition.description)?;
@@ -150,10 +158,15 @@ fn blob(name: &str, bytes: Vec<u8>) -> Result<Flat> {
 fn flatten(name: &str, bytes: &[u8]) -> Result<Flat> {
     let file = ElfBytes::<LittleEndian>::minimal_parse(bytes).context("not an ELF file")?;
     ensure!(file.ehdr.e_machine == abi::EM_X86_64, "not for x86-64");
-    ensure!(file.ehdr.e_type == abi::ET_EXEC || file.ehdr.e_type == abi::ET_DYN, "not an executable");
+    ensure!(
+        file.ehdr.e_type == abi::ET_EXEC || file.ehdr.e_type == abi::ET_DYN,
+        "not an executable"
+    );
     let headers = file.segments().context("no program headers")?;
     let mut segments: Vec<(Segment, Vec<u8>)> = Vec::new();
-    for header in headers.iter().filter(|header| header.p_type == abi::PT_LOAD && header.p_memsz > 0) {
+    for header in
+        headers.iter().filter(|header| header.p_type == abi::PT_LOAD && header.p_memsz > 0)
+    {
         segments.push(segment(&header, bytes)?);
     }
     ensure!(!segments.is_empty(), "nothing to load");
@@ -165,7 +178,9 @@ fn flatten(name: &str, bytes: &[u8]) -> Result<Flat> {
     let entry = file.ehdr.e_entry;
     let in_text = segments.iter().any(|(segment, _)| {
         let start = layout::HOME_BASE + segment.home_offset;
-        segment.access & 4 != 0 && entry >= start && entry < start + segment.memory_pages * PAGE_SIZE
+        segment.access & 4 != 0
+            && entry >= start
+            && entry < start + segment.memory_pages * PAGE_SIZE
     });
     ensure!(in_text, "the entry {entry:#x} is not in an executable segment");
     Ok(Flat { name: name.to_owned(), entry, segments })
@@ -180,10 +195,14 @@ fn segment(header: &elf::segment::ProgramHeader, bytes: &[u8]) -> Result<(Segmen
         .p_vaddr
         .checked_sub(layout::HOME_BASE)
         .filter(|offset| *offset < layout::HOME_SIZE)
-        .with_context(|| format!("a segment at {:#x} is outside the home region", header.p_vaddr))?;
+        .with_context(|| {
+            format!("a segment at {:#x} is outside the home region", header.p_vaddr)
+        })?;
     let lead = start % PAGE_SIZE;
     let range = usize::try_from(header.p_offset)?
-        ..usize::try_from(header.p_offset.checked_add(header.p_filesz).context("a segment's offset overflows")?)?;
+        ..usize::try_from(
+            header.p_offset.checked_add(header.p_filesz).context("a segment's offset overflows")?,
+        )?;
     let body = bytes.get(range).context("a segment lies beyond the end of the file")?;
     let mut contents = vec![0; usize::try_from(lead)?];
     contents.extend_from_slice(body);
@@ -202,7 +221,9 @@ fn segment(header: &elf::segment::ProgramHeader, bytes: &[u8]) -> Result<(Segmen
 /// Lays everything out.
 fn assemble(flats: &[Flat], description: &[u8]) -> Result<Vec<u8>> {
     let segment_count: usize = flats.iter().map(|flat| flat.segments.len()).sum();
-    let tables = size_of::<Header>() + flats.len() * size_of::<Program>() + segment_count * size_of::<Segment>();
+    let tables = size_of::<Header>()
+        + flats.len() * size_of::<Program>()
+        + segment_count * size_of::<Segment>();
     let page = usize::try_from(PAGE_SIZE)?;
     let mut offset = (tables + description.len()).next_multiple_of(page);
     let (mut programs, mut segments, mut contents) = (Vec::new(), Vec::new(), Vec::new());

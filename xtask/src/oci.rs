@@ -1,1 +1,121 @@
+//! Builds OCI archives from the distribution's packages, for the demonstration and the tests.
+//!
+//! Owns: the archive's form (image-spec v1.1 image layout in a tar). Must not know: how images are imported.
 
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Writes an OCI archive of the distribution's BusyBox, byte for byte unmodified, with its applets as symbolic links.
+pub(crate) fn busybox(folder: &Path) -> Result<PathBuf> {
+    let program = program("busybox")?;
+    let bytes =
+        fs::read(&program).with_context(|| format!("{} cannot be read", program.display()))?;
+    let listed =
+        Command::new(&program).arg("--list").output().context("busybox cannot be started")?;
+    ensure!(listed.status.success(), "busybox --list failed");
+    let mut layer = Layer::default();
+    for (name, mode) in
+        [("bin/", 0o755), ("etc/", 0o755), ("root/", 0o700), ("tmp/", 0o1777), ("home/", 0o755)]
+    {
+        layer.directory(name, mode)?;
+    }
+    layer.file("bin/busybox", 0o755, &bytes)?;
+    for applet in String::from_utf8_lossy(&listed.stdout).lines().filter(|name| *name != "busybox")
+    {
+        layer.link(&format!("bin/{applet}"), "busybox")?;
+    }
+    layer.file(
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/sh\n",
+    )?;
+    layer.file("etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
+    fs::create_dir_all(folder)?;
+    let path = folder.join("busybox.tar");
+    fs::write(&path, archive(layer.finish()?, &json!({ "Cmd": ["sh"], "Env": ["PATH=/bin"] }))?)?;
+    Ok(path)
+}
+
+/// A program on the path.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    std::env::var_os("PATH")
+        .and_then(|path| {
+            std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+        })
+        .with_context(|| format!("{name} is not on the path (cargo xtask setup installs it)"))
+}
+
+/// A layer's tar in the making.
+struct Layer(tar::Builder<Vec<u8>>);
+
+impl Default for Layer {
+    fn default() -> Self {
+        Self(tar::Builder::new(Vec::new()))
+    }
+}
+
+impl Layer {
+    fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(size);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header
+    }
+
+    fn directory(&mut self, path: &str, mode: u32) -> Result<()> {
+        let mut header = Self::header(tar::EntryType::Directory, mode, 0);
+        Ok(self.0.append_data(&mut header, path, &[][..])?)
+    }
+
+    fn file(&mut self, path: &str, mode: u32, bytes: &[u8]) -> Result<()> {
+        let mut header = Self::header(tar::EntryType::Regular, mode, bytes.len() as u64);
+        Ok(self.0.append_data(&mut header, path, bytes)?)
+    }
+
+    fn link(&mut self, path: &str, target: &str) -> Result<()> {
+        let mut header = Self::header(tar::EntryType::Symlink, 0o777, 0);
+        Ok(self.0.append_link(&mut header, path, target)?)
+    }
+
+    fn finish(self) -> Result<Vec<u8>> {
+        Ok(self.0.into_inner()?)
+    }
+}
+
+/// An image layout with one plain layer, tagged `latest`.
+fn archive(layer: Vec<u8>, config: &Value) -> Result<Vec<u8>> {
+    let layer_digest = digest(&layer);
+    let config = serde_json::to_vec(&json!({
+        "architecture": "amd64", "os": "linux", "config": config,
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer_digest}")] },
+    }))?;
+    let descriptor = |kind: &str, bytes: &[u8]| json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() });
+    let manifest = serde_json::to_vec(&json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": descriptor("config.v1+json", &config), "layers": [descriptor("layer.v1.tar", &layer)],
+    }))?;
+    let mut entry = descriptor("manifest.v1+json", &manifest);
+    entry["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest" });
+    let index = serde_json::to_vec(&json!({ "schemaVersion": 2, "manifests": [entry] }))?;
+    let mut outer = Layer::default();
+    outer.file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    outer.file("index.json", 0o644, &index)?;
+    for blob in [&layer, &config, &manifest] {
+        outer.file(&format!("blobs/sha256/{}", digest(blob)), 0o644, blob)?;
+    }
+    outer.finish()
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

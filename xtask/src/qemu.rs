@@ -1,1 +1,97 @@
+//! Boots a composition without the daemon and reads what it prints: for the suites.
 
+use anyhow::{Context, Result, bail};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::mpsc::{RecvTimeoutError, channel},
+    time::{Duration, Instant},
+};
+
+/// What to boot.
+pub(crate) struct Machine<'a> {
+    /// QEMU's machine type.
+    pub(crate) kind: &'a str,
+    /// Virtual CPUs.
+    pub(crate) cpus: u32,
+    /// RAM in MiB.
+    pub(crate) memory: u32,
+    /// The kernel's command line.
+    pub(crate) command_line: &'a str,
+}
+
+/// How a machine ended.
+pub(crate) struct Ended {
+    /// What it printed.
+    pub(crate) output: String,
+    /// Whether it ended by itself with status 0 (`isa-debug-exit` makes `(0 << 1) | 1` of it) before the limit.
+    pub(crate) is_success: bool,
+}
+
+/// Runs a machine until it ends or the limit passes; hands each line to `on_line`.
+pub(crate) fn run(
+    machine: &Machine<'_>,
+    kernel: &Path,
+    module: &Path,
+    limit: Duration,
+    mut on_line: impl FnMut(&str),
+) -> Result<Ended> {
+    let mut child = Command::new("qemu-system-x86_64")
+        .args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-serial",
+            "stdio",
+        ])
+        .args(["-cpu", "max,la57=off", "-accel", "tcg,thread=multi"])
+        .args([
+            "-M",
+            machine.kind,
+            "-m",
+            &machine.memory.to_string(),
+            "-smp",
+            &machine.cpus.to_string(),
+        ])
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-append", machine.command_line])
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(module)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("qemu-system-x86_64 cannot be started (cargo xtask setup installs it)")?;
+    let Some(stdout) = child.stdout.take() else { bail!("no pipe to QEMU") };
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).split(b'\n').map_while(std::result::Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    let end = Instant::now() + limit;
+    let mut output = String::new();
+    loop {
+        match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                on_line(&line);
+                output.push_str(&line);
+                output.push('\n');
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill()?;
+                child.wait()?;
+                output.push_str(&format!("the machine did not end within {} s\n", limit.as_secs()));
+                return Ok(Ended { output, is_success: false });
+            }
+        }
+    }
+    let status = child.wait()?;
+    Ok(Ended { output, is_success: matches!(status.code(), Some(0 | 1)) })
+}

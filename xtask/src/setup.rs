@@ -37,7 +37,12 @@ const NEEDS: &[Need] = &[
         why: "the program in the demonstration image",
         tests_only: false,
     },
-    Need { package: "gcc", probe: Probe::Program("gcc"), why: "compiles the Linux test programs", tests_only: true },
+    Need {
+        package: "gcc",
+        probe: Probe::Program("gcc"),
+        why: "compiles the Linux test programs",
+        tests_only: true,
+    },
     Need {
         package: "libc6-dev",
         probe: Probe::File("/usr/lib/x86_64-linux-gnu/libc.a"),
@@ -70,9 +75,11 @@ pub(crate) fn run(root: &Path, tests: bool) -> Result<()> {
 impl Probe {
     fn is_there(&self) -> bool {
         match self {
-            Self::Program(name) => std::env::var_os("PATH")
-                .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
-                || Path::new("/usr/sbin").join(name).is_file(),
+            Self::Program(name) => {
+                std::env::var_os("PATH").is_some_and(|path| {
+                    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+                }) || Path::new("/usr/sbin").join(name).is_file()
+            }
             Self::File(path) => Path::new(path).exists(),
         }
     }
@@ -98,11 +105,20 @@ fn target(root: &Path) -> Result<()> {
 
 /// Installs Debian packages, as root or through sudo.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
-    let typed = format!("apt-get update && apt-get install -y --no-install-recommends {}", packages.join(" "));
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.starts_with(b"0\n"));
+    let typed = format!(
+        "apt-get update && apt-get install -y --no-install-recommends {}",
+        packages.join(" ")
+    );
+    let is_root =
+        Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.starts_with(b"0\n"));
     let shell: &[&str] = if is_root {
         &["sh", "-c"]
-    } else if Command::new("sudo").args(["-n", "true"]).stderr(Stdio::null()).status().is_ok_and(|s| s.success()) {
+    } else if Command::new("sudo")
+        .args(["-n", "true"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+    {
         &["sudo", "sh", "-c"]
     } else {
         bail!("this needs root; please type:\n  sudo sh -c '{typed}'");

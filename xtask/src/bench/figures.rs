@@ -91,7 +91,8 @@ impl Output {
         if sample.n < least {
             return Err(Void::TooFewSamples(sample.n));
         }
-        let ordered = sample.min <= sample.p50 && sample.p50 <= sample.p99 && sample.p99 <= sample.max;
+        let ordered =
+            sample.min <= sample.p50 && sample.p50 <= sample.p99 && sample.p99 <= sample.max;
         let sane = ordered && sample.min >= 0.0 && sample.max.is_finite() && sample.p50 > 0.0;
         if sane { Ok(sample) } else { Err(Void::Malformed) }
     }
@@ -116,7 +117,8 @@ fn parse_sample<'a>(words: impl Iterator<Item = &'a str>) -> Option<Sample> {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "S begin lb\nR lb.stat op n=11 min=10 p50=12 p99=14 max=14 mean=12\r\nS end lb\n";
+    const GOOD: &str =
+        "S begin lb\nR lb.stat op n=11 min=10 p50=12 p99=14 max=14 mean=12\r\nS end lb\n";
 
     #[test]
     fn a_good_figure_is_read() {

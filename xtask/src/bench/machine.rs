@@ -97,7 +97,11 @@ pub(crate) fn run(
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                bail!("the machine did not end within {} s; it printed:\n{}", limit.as_secs(), tail(&text));
+                bail!(
+                    "the machine did not end within {} s; it printed:\n{}",
+                    limit.as_secs(),
+                    tail(&text)
+                );
             }
         }
         while let Some(length) = text[shown..].find('\n') {

@@ -96,7 +96,12 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
 }
 
 fn flags(suite: &str, arguments: &Arguments) -> Flags {
-    Flags { machine: "q35".into(), memory: suites::memory(suite), mode: arguments.mode, seed: arguments.seed }
+    Flags {
+        machine: "q35".into(),
+        memory: suites::memory(suite),
+        mode: arguments.mode,
+        seed: arguments.seed,
+    }
 }
 
 /// Runs one suite on the chosen sides and puts their figures side by side.
@@ -112,7 +117,10 @@ fn run_suite(
     let progress = |side: &'static str| {
         move |line: &str| {
             if line.starts_with("R ") || line.starts_with("S begin") {
-                eprintln!("  {side}: {}", line.split_whitespace().take(3).collect::<Vec<_>>().join(" "));
+                eprintln!(
+                    "  {side}: {}",
+                    line.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+                );
             }
         }
     };
@@ -123,7 +131,8 @@ fn run_suite(
             let line = format!(
                 "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable lp={scenarios} lpicount={icount} lprep=1"
             );
-            let text = machine::run(&flags, &peer.kernel, &peer.base, &line, limit, progress("linux"))?;
+            let text =
+                machine::run(&flags, &peer.kernel, &peer.base, &line, limit, progress("linux"))?;
             fs::write(out.join(format!("linux-{suite}.log")), &text)?;
             Some(parse("Linux", &text)?)
         }
@@ -200,7 +209,9 @@ fn figure(place: &suites::Place, theirs: Option<&Output>, ours: Option<&Output>)
 }
 
 fn commit(root: &Path) -> Result<String> {
-    let git = |arguments: &[&str]| packages::output(Command::new("git").args(arguments).current_dir(root));
+    let git = |arguments: &[&str]| {
+        packages::output(Command::new("git").args(arguments).current_dir(root))
+    };
     let head = git(&["rev-parse", "--short=12", "HEAD"])?;
     let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
     Ok(format!("{}{}", head.trim(), if changed.trim().is_empty() { "" } else { "+" }))
@@ -220,21 +231,31 @@ fn publish(root: &Path, out: &Path, report: &Report, arguments: &Arguments) -> R
         println!("\nagainst {} ({}):", before.commit, before.date);
         for (name, old, new) in report.changes(&before) {
             let percent = (new / old - 1.0) * 100.0;
-            println!("  {name}: {} -> {} ({percent:+.1} %)", report::number(old), report::number(new));
+            println!(
+                "  {name}: {} -> {} ({percent:+.1} %)",
+                report::number(old),
+                report::number(new)
+            );
         }
     }
     let void: Vec<String> = report
         .void()
         .map(|figure| format!("{}: {}", figure.name, figure.void.as_deref().unwrap_or_default()))
         .collect();
-    if void.is_empty() { Ok(()) } else { bail!("{} figures are void:\n  {}", void.len(), void.join("\n  ")) }
+    if void.is_empty() {
+        Ok(())
+    } else {
+        bail!("{} figures are void:\n  {}", void.len(), void.join("\n  "))
+    }
 }
 
 /// The report to compare with: of a Git reference, or the committed baseline.
 fn earlier(root: &Path, reference: Option<&str>) -> Result<Option<Report>> {
     let text = match reference {
         Some(reference) => packages::output(
-            Command::new("git").args(["show", &format!("{reference}:bench/baseline.json")]).current_dir(root),
+            Command::new("git")
+                .args(["show", &format!("{reference}:bench/baseline.json")])
+                .current_dir(root),
         )
         .with_context(|| format!("{reference} has no bench/baseline.json"))?,
         None => match fs::read_to_string(root.join("bench/baseline.json")) {
@@ -253,7 +274,10 @@ fn draw(out: &Path, report: &Report) -> Result<()> {
         .filter_map(|figure| Some((figure.name.clone(), figure.ratio?)))
         .collect();
     if !ratios.is_empty() {
-        fs::write(out.join("micro.svg"), picture::bars("Micro-operations: ours divided by Linux", &ratios))?;
+        fs::write(
+            out.join("micro.svg"),
+            picture::bars("Micro-operations: ours divided by Linux", &ratios),
+        )?;
     }
     let series = |suite: &str, number: fn(&str) -> Option<f64>| -> Vec<picture::Line> {
         ["process", "crun", "runc", "ours"]
@@ -264,7 +288,9 @@ fn draw(out: &Path, report: &Report) -> Result<()> {
                     .figures
                     .iter()
                     .filter(|figure| figure.suite == suite)
-                    .filter_map(|figure| Some((number(&figure.name)?, figure.systems.get(*system)?.p50)))
+                    .filter_map(|figure| {
+                        Some((number(&figure.name)?, figure.systems.get(*system)?.p50))
+                    })
                     .collect(),
             })
             .filter(|line| !line.points.is_empty())
@@ -277,7 +303,8 @@ fn draw(out: &Path, report: &Report) -> Result<()> {
         name.strip_prefix("start, ")?.strip_suffix(" at once")?.parse().ok()
     });
     if !parallel.is_empty() {
-        let svg = picture::lines("Start latency, N at once on one CPU", "N", "instructions", &parallel);
+        let svg =
+            picture::lines("Start latency, N at once on one CPU", "N", "instructions", &parallel);
         fs::write(out.join("start.svg"), svg)?;
     }
     let idle = series("idle", |name| {
@@ -285,7 +312,12 @@ fn draw(out: &Path, report: &Report) -> Result<()> {
         Some(idle.max(1.0))
     });
     if !idle.is_empty() {
-        let svg = picture::lines("Start latency with idle containers present", "idle", "instructions", &idle);
+        let svg = picture::lines(
+            "Start latency with idle containers present",
+            "idle",
+            "instructions",
+            &idle,
+        );
         fs::write(out.join("idle.svg"), svg)?;
     }
     Ok(())

@@ -51,7 +51,9 @@ pub(crate) fn fetch(names: &[String], folder: &Path) -> Result<Vec<Package>> {
             Some(file) => file,
             None => {
                 output(Command::new("apt-get").args(["-q", "download", name]).current_dir(folder))
-                    .with_context(|| format!("package {name} cannot be downloaded (try: apt-get update)"))?;
+                    .with_context(|| {
+                        format!("package {name} cannot be downloaded (try: apt-get update)")
+                    })?;
                 find(folder, name)?.with_context(|| format!("package {name} left no file"))?
             }
         };

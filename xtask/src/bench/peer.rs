@@ -125,7 +125,8 @@ fn base_image(sources: &Path, out: &Path, programs: &Path, debs: &[Package]) -> 
 
 /// One dynamically linked program: coreutils' `true`.
 fn dynamic_true(debs: &[Package], out: &Path, root: &Path) -> Result<()> {
-    let coreutils = debs.iter().find(|package| package.name == "coreutils").context("no coreutils")?;
+    let coreutils =
+        debs.iter().find(|package| package.name == "coreutils").context("no coreutils")?;
     let folder = out.join("coreutils");
     let _ = fs::remove_dir_all(&folder);
     packages::unpack(coreutils, &folder)?;

@@ -29,7 +29,11 @@ pub(crate) fn lines(title: &str, x_name: &str, y_name: &str, lines: &[Line]) -> 
         )
     };
     let mut svg = open(title, 400.0);
-    let _ = writeln!(svg, "<text x='{}' y='385' text-anchor='middle'>{x_name}</text>", WIDTH / 2.0 - 30.0);
+    let _ = writeln!(
+        svg,
+        "<text x='{}' y='385' text-anchor='middle'>{x_name}</text>",
+        WIDTH / 2.0 - 30.0
+    );
     let _ = writeln!(svg, "<text x='80' y='48'>{y_name}</text>");
     let decade = |ln: f64| ln / 10f64.ln();
     for power in decade(y0).ceil() as i32..=decade(y1).floor() as i32 {
@@ -44,15 +48,25 @@ pub(crate) fn lines(title: &str, x_name: &str, y_name: &str, lines: &[Line]) -> 
         );
     }
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        let path: Vec<String> =
-            line.points.iter().map(|point| place(*point)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let path: Vec<String> = line
+            .points
+            .iter()
+            .map(|point| place(*point))
+            .map(|(x, y)| format!("{x:.1},{y:.1}"))
+            .collect();
         let _ = writeln!(
             svg,
             "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2'/>",
             path.join(" ")
         );
         if let Some((x, y)) = line.points.last().map(|point| place(*point)) {
-            let _ = writeln!(svg, "<text x='{:.1}' y='{:.1}' fill='{colour}'>{}</text>", x + 6.0, y + 4.0, line.name);
+            let _ = writeln!(
+                svg,
+                "<text x='{:.1}' y='{:.1}' fill='{colour}'>{}</text>",
+                x + 6.0,
+                y + 4.0,
+                line.name
+            );
         }
     }
     svg + "</svg>\n"
@@ -76,7 +90,12 @@ pub(crate) fn bars(title: &str, values: &[(String, f64)]) -> String {
             y + 11.0
         );
     }
-    let _ = writeln!(svg, "<path d='M{:.1} 38V{:.1}' stroke='#444' stroke-dasharray='3'/>", 220.0 + scale, height - 10.0);
+    let _ = writeln!(
+        svg,
+        "<path d='M{:.1} 38V{:.1}' stroke='#444' stroke-dasharray='3'/>",
+        220.0 + scale,
+        height - 10.0
+    );
     svg + "</svg>\n"
 }
 
@@ -103,7 +122,11 @@ mod tests {
     fn pictures_are_well_formed_whatever_the_values() {
         let line = Line { name: "ours".into(), points: vec![(1.0, 5.0), (64.0, 9e6)] };
         let flat = Line { name: "flat".into(), points: vec![(1.0, 5.0)] };
-        for svg in [lines("t", "x", "y", &[line, flat]), lines("t", "x", "y", &[]), bars("t", &[("a".into(), 2.0)])] {
+        for svg in [
+            lines("t", "x", "y", &[line, flat]),
+            lines("t", "x", "y", &[]),
+            bars("t", &[("a".into(), 2.0)]),
+        ] {
             assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }

@@ -55,7 +55,12 @@ impl Report {
     pub(crate) fn markdown(&self) -> String {
         let mut page = format!(
             "# Benchmark of {} ({})\n\n{}; machine {}, {} MiB, seed {}.\n\nMedians. *ratio* is ours divided by the best comparable Linux figure.\n",
-            self.commit, self.date, self.qemu, self.flags.machine, self.flags.memory, self.flags.seed
+            self.commit,
+            self.date,
+            self.qemu,
+            self.flags.machine,
+            self.flags.memory,
+            self.flags.seed
         );
         let mut suite = "";
         for figure in &self.figures {

@@ -1,0 +1,91 @@
+//! `cargo xtask test`: sets up and passes all tests.
+//!
+//! Owns: the order of the suites, and the count of what passed and failed that ends the output. A suite that cannot run has failed.
+
+mod applets;
+mod kernel;
+mod programs;
+mod tally;
+
+use crate::{build, check, demo::Mett, setup, tcb};
+use anyhow::{Result, bail, ensure};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
+pub(crate) use tally::Tally;
+
+/// Arguments of `cargo xtask test`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Suites, separated by commas: host, kernel, programs, applets, tcb, check. All if none is named.
+    #[arg(long, value_delimiter = ',')]
+    suite: Vec<String>,
+    /// Run only cases of the kernel suite whose names contain this.
+    #[arg(long, default_value = "")]
+    filter: String,
+}
+
+/// A suite adds what it ran to the tally; an error counts as one failure.
+type Suite = (&'static str, fn(&Path, &Arguments, &mut Tally) -> Result<()>);
+
+const SUITES: &[Suite] = &[
+    ("host", host),
+    ("kernel", |root, arguments, tally| kernel::run(root, &arguments.filter, tally)),
+    ("programs", |root, _, tally| programs::run(root, &mett(root)?, tally)),
+    ("applets", |root, _, tally| applets::run(root, &mett(root)?, tally)),
+    ("tcb", |root, _, tally| {
+        tally.case("trusted code is within its limits", tcb::run(root, &tcb::Arguments::text()));
+        Ok(())
+    }),
+    ("check", |root, _, tally| {
+        let failed = check::steps(root)?;
+        tally.add(
+            (check::count() - failed.len()) as u64,
+            failed.iter().map(|name| format!("check {name}")),
+        );
+        Ok(())
+    }),
+];
+
+/// Runs the chosen suites; an error when anything failed or nothing ran.
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
+    for name in &arguments.suite {
+        ensure!(SUITES.iter().any(|(suite, _)| suite == name), "there is no suite {name:?}");
+    }
+    setup::run(root, true)?;
+    build::all(root)?;
+    let mut tally = Tally::default();
+    for (name, suite) in SUITES {
+        if !arguments.suite.is_empty() && !arguments.suite.iter().any(|chosen| chosen == name) {
+            continue;
+        }
+        println!("\n=== suite {name}");
+        let begin = Instant::now();
+        if let Err(error) = suite(root, arguments, &mut tally) {
+            tally.fail(format!("suite {name}: {error:#}"));
+        }
+        println!("=== suite {name} took {} s", begin.elapsed().as_secs());
+    }
+    tally.print();
+    if tally.is_success() { Ok(()) } else { bail!("tests failed") }
+}
+
+/// The unit, property, model and integration tests on this computer.
+fn host(root: &Path, _: &Arguments, tally: &mut Tally) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--quiet", "--workspace", "--no-fail-fast", "--", "--format", "pretty"]);
+    let child = command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let before = tally.total();
+    let is_success = tally.read_lines(child, "host")?;
+    if !is_success && tally.is_success() {
+        bail!("cargo test failed without naming a test");
+    }
+    ensure!(tally.total() > before, "no test ran");
+    Ok(())
+}
+
+fn mett(root: &Path) -> Result<Mett> {
+    Mett::build(root, &root.join("target/tests/home"))
+}

@@ -1,0 +1,101 @@
+//! The programs of `tests/linux`: each case passes on this computer's Linux first, then in a compartment.
+
+use super::Tally;
+use crate::demo::Mett;
+use anyhow::{Context, Result, bail, ensure};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Runs every program on both systems.
+pub(super) fn run(root: &Path, mett: &Mett, tally: &mut Tally) -> Result<()> {
+    let folder = root.join("target/tests/programs");
+    let programs = compile(&root.join("tests/linux"), &folder)?;
+    let image = format!("rootfs:{}", folder.display());
+    for program in programs {
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let theirs = cases(&linux(&program)?);
+        ensure!(!theirs.is_empty(), "{name} printed no case on Linux");
+        let output = mett
+            .command(&["run", "--rm", &image, &format!("/bin/{name}")])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("mett cannot be started")?;
+        let ours = cases(&String::from_utf8_lossy(&output.stdout));
+        for (case, result) in &theirs {
+            tally.case(&format!("{name}::{case}"), compare(result, ours.get(case)));
+        }
+    }
+    Ok(())
+}
+
+/// A case counts when it passed on both.
+fn compare(theirs: &str, ours: Option<&String>) -> Result<()> {
+    ensure!(theirs == "ok", "on this Linux: {theirs}");
+    match ours.map(String::as_str) {
+        Some("ok") => Ok(()),
+        Some(other) => bail!("{other}"),
+        None => bail!("did not run"),
+    }
+}
+
+/// Compiles every program statically into `FOLDER/bin`.
+fn compile(sources: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
+    let bin = folder.join("bin");
+    fs::create_dir_all(&bin)?;
+    fs::create_dir_all(folder.join("tmp"))?;
+    let mut programs = Vec::new();
+    for entry in fs::read_dir(sources)? {
+        let source = entry?.path();
+        if source.extension().is_none_or(|extension| extension != "c") {
+            continue;
+        }
+        let program = bin.join(source.file_stem().unwrap_or_default());
+        let status = Command::new("gcc")
+            .args(["-O1", "-static", "-pthread", "-w", "-o"])
+            .arg(&program)
+            .arg(&source)
+            .status()
+            .context("gcc cannot be started")?;
+        ensure!(status.success(), "{} does not compile", source.display());
+        programs.push(program);
+    }
+    programs.sort();
+    ensure!(!programs.is_empty(), "no program in {}", sources.display());
+    Ok(programs)
+}
+
+/// Runs a program here, with a `/tmp` of its own.
+fn linux(program: &Path) -> Result<String> {
+    let output = isolated(&format!("mount -t tmpfs tmpfs /tmp && exec {}", program.display()))
+        .stderr(Stdio::inherit())
+        .output()
+        .context("unshare cannot be started")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A shell command in namespaces of its own, as root in them.
+pub(super) fn isolated(script: &str) -> Command {
+    let is_root =
+        Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.starts_with(b"0\n"));
+    let mut command = Command::new("unshare");
+    if !is_root {
+        command.arg("--map-root-user");
+    }
+    command
+        .args(["--mount", "--pid", "--fork", "--uts", "--net", "--ipc", "sh", "-c", script])
+        .stdin(Stdio::null());
+    command
+}
+
+/// The cases of an output and their results.
+fn cases(output: &str) -> BTreeMap<String, String> {
+    output
+        .lines()
+        .filter_map(|line| line.strip_prefix("test ")?.rsplit_once(" ... "))
+        .map(|(name, result)| (name.to_owned(), result.to_owned()))
+        .collect()
+}
