@@ -6,6 +6,8 @@
 //! checked before anything changes. A Domain argument of 0 means the caller's own Domain with all rights except `DESTROY`. New objects are charged to the named Domain; their
 //! capability (all rights) goes into the named slot of the caller's table. A deadline is an absolute TSC value; 0 means "do not wait", `u64::MAX` "no limit".
 
+use bitflags::bitflags;
+
 macro_rules! operations {
     ($( $number:literal $name:ident $purpose:literal
         args [$($arg:literal),*] rights $rights:literal returns $returns:literal errors [$($error:ident $cause:literal),*] )*) => {
@@ -209,6 +211,25 @@ pub enum HardwareFact {
     LongestEntry = 8,
     /// 1 when the TSC is invariant or there is one CPU, so that user code may use it as a clock.
     TscIsClock = 9,
+    /// Protections that are on, on the CPU that is asked: bits of [`Protection`].
+    Protections = 10,
     /// Offset of the kernel command line's bytes: the fact is read as `CommandLine + n`, eight bytes each.
     CommandLine = 0x1000,
+}
+
+bitflags! {
+    /// Protections of the processor, as `HardwareFact::Protections` tells them from the control registers.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Protection: u64 {
+        /// The kernel cannot execute user pages.
+        const SMEP = 1 << 0;
+        /// The kernel cannot access user pages.
+        const SMAP = 1 << 1;
+        /// User mode cannot read descriptor-table registers.
+        const UMIP = 1 << 2;
+        /// Pages can be not executable.
+        const NO_EXECUTE = 1 << 3;
+        /// Read-only pages are read-only for the kernel too.
+        const WRITE_PROTECT = 1 << 4;
+    }
 }

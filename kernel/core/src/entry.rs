@@ -25,6 +25,7 @@ use kernel_machine::{
 const PAGE_FAULT: u8 = 14;
 /// Bits of a page fault's error code.
 const WRITE_FAULT: u64 = 1 << 1;
+const USER_FAULT: u64 = 1 << 2;
 const RESERVED_BIT: u64 = 1 << 3;
 const FETCH_FAULT: u64 = 1 << 4;
 
@@ -184,9 +185,15 @@ fn wanted(code: u64) -> Access {
     }
 }
 
+/// Whether giving a page more can end a fault. A fault of an access that the processor itself made with the kernel's rights, or
+/// of a broken entry, would come again for ever.
+const fn is_resolvable(code: u64) -> bool {
+    code & RESERVED_BIT == 0 && code & USER_FAULT != 0
+}
+
 /// Resolves a fault at a guest address.
 fn resolve_guest(guest: &Space, address: u64, code: u64) -> Result<(), Error> {
-    if !(GUEST_MIN..GUEST_MAX).contains(&address) || code & RESERVED_BIT != 0 {
+    if !(GUEST_MIN..GUEST_MAX).contains(&address) || !is_resolvable(code) {
         return Err(Error::Hole);
     }
     guest.resolve(address >> PAGE_SHIFT, wanted(code))
@@ -224,7 +231,7 @@ fn home_exception(thread: Borrow<'_, Thread>, vector: u8, address: u64, code: u6
 }
 
 fn resolve_home(thread: &Thread, address: u64, code: u64) -> bool {
-    if code & RESERVED_BIT != 0 {
+    if !is_resolvable(code) {
         return false;
     }
     match address.checked_sub(HOME_BASE) {

@@ -25,7 +25,7 @@
 //!          resume(&Context, root): what the CPU runs when the current kernel entry returns (core keeps the thread alive)
 //!          enter_guest(&Context, guest_root, home_root) -> Result<(), ()>, leave_guest(exit, address, code)
 //! irq      irq_route(line, trigger) -> Result<Vector>, irq_vector() -> Option<(Vector, MessageAddress, MessageData)>, irq_unmask(line), irq_free
-//! misc     log_bytes(&[u8]), random() -> u64, power(action, status) -> !, port_access, device_range_allowed(phys, pages)
+//! misc     log_bytes(&[u8]), random() -> u64, protections() -> Protection, power(action, status) -> !, port_access, device_range_allowed(phys, pages)
 //! ```
 //!
 //! Upcalls, defined by the kernel binary and implemented in core: `on_operation`, `on_guest_exit`, `on_home_fault`, `on_interrupt`, `on_idle`. Each
@@ -44,7 +44,7 @@ mod x86;
 pub use fake::{
     Context, Machine, VECTOR_FRAMES, boot_memory, boot_words, copy, cpu, cpu_count, device_range_allowed, flush_all, flush_page,
     frame_of, frame_pointer, frame_words, idle, interrupt, irq_free, irq_route, irq_unmask, irq_vector, kernel_entries, log_bytes, now,
-    on_cpu, poll_interrupts, port_access, power, random, relax, resume, resume_none, set_timer, table, ticks_per_second, zero,
+    on_cpu, poll_interrupts, port_access, power, protections, random, relax, resume, resume_none, set_timer, table, ticks_per_second, zero,
 };
 pub use percpu::{CpuCell, PerCpu};
 pub use types::{
@@ -55,5 +55,5 @@ pub use types::{
 pub use x86::{
     Context, VECTOR_FRAMES, boot_memory, boot_words, copy, cpu, cpu_count, device_range_allowed, flush_all, flush_page,
     frame_of, frame_pointer, frame_words, idle, interrupt, irq_free, irq_route, irq_unmask, irq_vector, kernel_entries, log_bytes, now,
-    poll_interrupts, port_access, power, random, relax, resume, resume_none, set_timer, stop, table, ticks_per_second, zero,
+    poll_interrupts, port_access, power, protections, random, relax, resume, resume_none, set_timer, stop, table, ticks_per_second, zero,
 };

@@ -43,4 +43,26 @@ acts! {
     Spin = 1,
     /// Says that it runs, and parks for ever.
     Park = 2,
+    /// Reads address zero.
+    ReadNull = 3,
+    /// Writes its own text.
+    WriteText = 4,
+    /// Jumps to data.
+    JumpAway = 5,
+    /// Halts the processor.
+    Halt = 6,
+    /// Faults in its fault handler.
+    DoubleFault = 7,
+    /// Has a fault handler whose stack is not there.
+    EndlessFault = 8,
+    /// Recurses for ever.
+    StackOverflow = 9,
+    /// Uses a stack pointer that is not canonical.
+    NonCanonicalStack = 10,
+    /// Destroys its own Domain.
+    DestroySelf = 11,
+    /// Receives a call and never answers it.
+    ServeNothing = 12,
+    /// Receives a call and dies of a fault.
+    ServeAndDie = 13,
 }

@@ -11,6 +11,7 @@ mod act;
 mod cases;
 mod check;
 mod gadget;
+mod guest;
 mod run;
 mod world;
 

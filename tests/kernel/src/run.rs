@@ -1,10 +1,6 @@
 //! Running the cases: each on a thread of its own, under a watchdog, in order.
 
-use crate::{
-    cases,
-    check::Outcome,
-    world::World,
-};
+use crate::{cases, check::Outcome, world::World};
 use alloc::{boxed::Box, string::String, sync::Arc};
 use rt::{Notification, sync::SpinLock};
 

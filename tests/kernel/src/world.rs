@@ -1,14 +1,16 @@
 //! What every case can use: the Hardware capability, the boot module, and helpers to make Domains and assistants.
 
 use crate::act::{self, Act};
-use alloc::{string::String, vec::Vec};
+use crate::check::{Must, Outcome};
+use alloc::{format, string::String, vec::Vec};
 use rt::{
     Domain, Error, Hardware, Notification, Result, Space,
     abi::{
-        Rights,
+        Operation, Rights,
         operation::HardwareFact,
         resource::{Resource, UNLIMITED},
     },
+    arch::call,
     launch::Launch,
     module::Module,
     object::Limits,
@@ -19,6 +21,10 @@ use rt::{
 const COMMAND_LINE: u64 = 2048;
 /// Seconds within which whatever a case waits for must come.
 pub(crate) const PATIENCE: u64 = 60;
+
+/// No limits.
+pub(crate) const NO_LIMITS: Limits =
+    Limits { frames: UNLIMITED, objects: UNLIMITED, slots: UNLIMITED, threads: UNLIMITED };
 
 /// What every case can use.
 pub(crate) struct World {
@@ -71,8 +77,18 @@ impl World {
         act: Act,
         prepare: impl FnOnce(&mut Launch<'_>) -> Result<()>,
     ) -> Result<Assistant> {
+        self.assistant_in(Domain::OWN, act, prepare)
+    }
+
+    /// The same in a child of a Domain.
+    pub(crate) fn assistant_in(
+        &self,
+        parent: Domain,
+        act: Act,
+        prepare: impl FnOnce(&mut Launch<'_>) -> Result<()>,
+    ) -> Result<Assistant> {
         let image = self.module.program("assistant").ok_or(Error::NotPresent)?;
-        let domain = self.domain()?;
+        let domain = parent.create(NO_LIMITS)?;
         let signal = Notification::create(Domain::OWN)?;
         let watch = Notification::create(Domain::OWN)?;
         domain.watch(watch, 0)?;
@@ -107,12 +123,14 @@ impl Assistant {
     }
     /// Destroys its Domain and waits until everything is given back.
     pub(crate) fn kill(self) -> Result<()> {
-        self.domain.destroy()?;
+        // The slot is given back once, at the end.
+        call(Operation::ObjectDestroy, [self.domain.slot().into(), 0, 0, 0, 0, 0])?;
         self.buried()
     }
     fn abandon(&self) {
-        let _ = self.domain.destroy();
-        self.domain.forget();
+        if self.domain.destroy().is_err() {
+            self.domain.forget();
+        }
         let _ = self.signal.destroy();
         let _ = self.watch.destroy();
     }
@@ -134,15 +152,25 @@ pub(crate) fn ledger(domain: Domain) -> Result<[u64; 4]> {
     ])
 }
 
-/// Waits until a Domain uses no more than it did; what it uses then.
-pub(crate) fn settled(domain: Domain, before: [u64; 4]) -> Result<[u64; 4]> {
-    let end = in_seconds(PATIENCE);
-    loop {
-        let now = ledger(domain)?;
-        if now == before || rt::clock::now() > end {
-            return Ok(now);
-        }
-        let _ = rt::thread::park_until(rt::clock::deadline_in(1_000_000));
+/// A Domain under which a case makes others: its own account must be empty again when they are gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sandbox(pub(crate) Domain);
+
+impl Sandbox {
+    /// An empty one.
+    pub(crate) fn new() -> Result<Self> {
+        Domain::OWN.create(NO_LIMITS).map(Self)
+    }
+    /// A child.
+    pub(crate) fn domain(&self) -> Result<Domain> {
+        self.0.create(NO_LIMITS)
+    }
+    /// Waits until everything in it has been given back and removes it.
+    pub(crate) fn close(self) -> Outcome {
+        let empty = eventually(|| ledger(self.0) == Ok([0; 4]));
+        let left = ledger(self.0);
+        self.0.destroy().must("destroy the sandbox")?;
+        if empty { Ok(()) } else { Err(format!("frames, objects, slots, threads left: {left:?}")) }
     }
 }
 

@@ -125,6 +125,8 @@ pub(super) fn info(request: Request<'_>) -> Outcome {
         Some(entry::longest())
     } else if known(HardwareFact::TscIsClock) {
         Some(u64::from(boot.tsc_is_clock))
+    } else if known(HardwareFact::Protections) {
+        Some(machine::protections().bits())
     } else {
         None
     };

@@ -349,6 +349,12 @@ pub fn random() -> u64 {
     RANDOM.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::AcqRel)
 }
 
+/// Every protection: the fake machine runs no code that could break one.
+#[must_use]
+pub fn protections() -> kernel_abi::operation::Protection {
+    kernel_abi::operation::Protection::all()
+}
+
 /// Ends the machine.
 ///
 /// # Panics

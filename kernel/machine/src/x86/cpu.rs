@@ -14,6 +14,7 @@ use core::{
     ptr,
     sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering},
 };
+use kernel_abi::operation::Protection;
 
 /// Bytes of the stack for exceptions that can come at any instruction.
 const TRAP_STACK: usize = 8192;
@@ -266,4 +267,21 @@ fn set_control_registers() {
         let efer = instruction::read_msr(instruction::EFER);
         instruction::write_msr(instruction::EFER, efer | 1 | 1 << 11);
     }
+}
+
+/// The protections that the calling CPU's control registers turn on.
+#[must_use]
+pub fn protections() -> Protection {
+    let (cr0, cr4): (u64, u64);
+    // SAFETY: reading control registers has no effect.
+    unsafe { asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: every CPU in long mode has this register.
+    let efer = unsafe { instruction::read_msr(instruction::EFER) };
+    let mut on = Protection::empty();
+    on.set(Protection::SMEP, cr4 & 1 << 20 != 0);
+    on.set(Protection::SMAP, cr4 & 1 << 21 != 0);
+    on.set(Protection::UMIP, cr4 & 1 << 11 != 0);
+    on.set(Protection::NO_EXECUTE, efer & 1 << 11 != 0);
+    on.set(Protection::WRITE_PROTECT, cr0 & 1 << 16 != 0);
+    on
 }

@@ -23,7 +23,7 @@ mod trap;
 pub use apic::{cpu_count, interrupt, irq_free, irq_route, irq_unmask, irq_vector};
 pub use console::log_bytes;
 pub use context::{Context, VECTOR_FRAMES, resume, resume_none};
-pub use cpu::cpu;
+pub use cpu::{cpu, protections};
 pub use instruction::{flush_all, flush_page, idle, now, poll_interrupts, relax};
 pub use memory::{
     boot_memory, boot_words, copy, device_range_allowed, frame_of, frame_pointer, frame_words, kernel_entries, table, zero,

@@ -7,9 +7,10 @@ extern crate alloc;
 
 #[path = "../act.rs"]
 mod act;
+mod faults;
 
 use act::Act;
-use rt::{Notification, startup};
+use rt::{Domain, Endpoint, Notification, abi::cap::root, message::Server, startup};
 
 rt::entry!(main);
 
@@ -17,18 +18,45 @@ fn main() {
     let Some(act) = startup::value(act::ACT).and_then(Act::from_number) else { return };
     let Some(signal) = startup::capability(act::SIGNAL).map(Notification) else { return };
     let _ = signal.signal(act::BEGUN);
-    perform(act);
-    let _ = signal.signal(act::DONE);
+    let bits = if perform(act, signal) { act::DONE } else { act::WRONG };
+    let _ = signal.signal(bits);
 }
 
-fn perform(act: Act) {
+/// Performs an act; whether it could.
+fn perform(act: Act, signal: Notification) -> bool {
     match act {
-        Act::Greet => {}
+        Act::Greet => true,
         Act::Spin => loop {
             core::hint::spin_loop();
         },
         Act::Park => loop {
             rt::thread::park();
         },
+        Act::ReadNull => faults::read(0),
+        Act::WriteText => faults::write(rt::abi::layout::PROGRAM_BASE),
+        Act::JumpAway => faults::jump(),
+        Act::Halt => faults::halt(),
+        Act::DoubleFault => faults::with_handler(faults::faulting_handler(), true),
+        Act::EndlessFault => faults::with_handler(faults::faulting_handler(), false),
+        Act::StackOverflow => faults::recurse(0) != 0,
+        Act::NonCanonicalStack => faults::lose_stack(),
+        Act::DestroySelf => Domain(root::DOMAIN).destroy().is_ok(),
+        Act::ServeNothing | Act::ServeAndDie => serve(act, signal),
+    }
+}
+
+/// Receives one call, says so, and dies with it or keeps it for ever.
+fn serve(act: Act, signal: Notification) -> bool {
+    let Some(endpoint) = startup::capability(act::ENDPOINT).map(Endpoint) else { return false };
+    let Ok(server) = Server::new(endpoint, None) else { return false };
+    if server.receive(u64::MAX).is_err() {
+        return false;
+    }
+    let _ = signal.signal(act::DONE);
+    if act == Act::ServeAndDie {
+        return faults::read(0);
+    }
+    loop {
+        rt::thread::park();
     }
 }
