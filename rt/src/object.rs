@@ -9,7 +9,7 @@ use kernel_abi::{
     Error, Kind, Operation, Rights, Slot,
     operation::HardwareFact,
     resource::Resource,
-    space::{Access, MAP_SHARED_BIT, MapMode, SpaceUse},
+    space::{Access, MAP_SHARED_BIT, MapMode, PageState, SpaceUse},
 };
 
 /// A deadline that never comes.
@@ -265,8 +265,16 @@ impl Space {
     /// # Errors
     /// `NotPresent` if there are only holes.
     pub fn query(self, offset: u64, pages: u64) -> Result<(u64, u64)> {
-        let (found, word, _) = call(Operation::SpaceQuery, [self.0.into(), offset, pages, 0, 0, 0])?;
-        Ok((found, word))
+        let (mut from, mut rest) = (offset, pages);
+        loop {
+            let (found, word, _) = call(Operation::SpaceQuery, [self.0.into(), from, rest, 0, 0, 0])?;
+            if word & 0xff != PageState::Hole as u64 {
+                return Ok((found, word));
+            }
+            // The slice ended before anything was found.
+            rest = rest.saturating_sub(found.saturating_sub(from) >> kernel_abi::PAGE_SHIFT);
+            from = found;
+        }
     }
     /// Pins a page for a device; its physical address.
     ///

@@ -122,7 +122,7 @@ operations! {
         args ["Space", "offset", "pages"] rights "EDIT" returns "pages done" errors [Frozen "frozen", BadArgument "range"]
     37 SpaceFreeze "Makes a Space immutable for ever. Works in slices: returns 1 when it is done, 0 when to be called again."
         args ["Space"] rights "FREEZE" returns "1 done, 0 more" errors [FrameInUse "a frame has further references or a pin", BadArgument "a home or guest Space"]
-    38 SpaceQuery "Describes the first non-hole at or after an offset, within a number of pages."
+    38 SpaceQuery "Describes the first non-hole at or after an offset, within a number of pages. A slice that ends before it finds one answers with a hole at the page where to go on."
         args ["Space", "offset", "pages"] rights "MAP_READ" returns "offset; rdx: PageState | access << 8 | accessed << 16 | dirty << 17 | pages of the same state that follow << 32" errors [NotPresent "only holes", BadArgument "range"]
     39 SpacePin "Pins a populated page for DMA and tells its physical address; pins are released by ObjectDestroy of the Space, after the device is reset."
         args ["Hardware", "Space", "offset"] rights "SEND on the Hardware; EDIT on the Space" returns "physical address" errors [Hole "not populated", FrameInUse "copy-on-write or borrowed"]

@@ -8,6 +8,7 @@
 .set GUEST_MAX, 0x7ffffffff000
 .set GUEST_FLAGS, 0x250dd5
 .set FIXED_FLAGS, 0x202
+.set STEP_FLAGS, 0x10100
 
 # Stores every register but rax, rsp, rip and the flags.
 .macro store_registers base
@@ -138,6 +139,8 @@ return_to_guest:
     movabs rax, GUEST_MAX
     cmp rcx, rax
     jae return_to_guest_fully
+    test r11d, STEP_FLAGS       # sysret would trap before the first instruction, and loses the resume flag
+    jnz return_to_guest_fully
     and r11d, GUEST_FLAGS
     or r11d, FIXED_FLAGS
     load_registers rsp

@@ -2,8 +2,10 @@
 
 mod capabilities;
 mod domains;
+mod guests;
 mod home;
 mod messages;
+mod spaces;
 mod threads;
 
 use crate::{
@@ -16,9 +18,17 @@ use rt::{Domain, Notification, Thread, sync::SpinLock};
 
 /// Every case in order.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [capabilities::CASES, threads::CASES, domains::CASES, messages::CASES, home::CASES]
-        .into_iter()
-        .flatten()
+    [
+        capabilities::CASES,
+        threads::CASES,
+        domains::CASES,
+        spaces::CASES,
+        messages::CASES,
+        home::CASES,
+        guests::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// A place where one thread leaves a value for another.
