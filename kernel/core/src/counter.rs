@@ -48,7 +48,8 @@ pub const COUNT: usize = NAMES.len();
 #[repr(align(64))]
 struct Values([AtomicU64; COUNT]);
 
-static VALUES: [Values; MAX_CPUS] = [const { Values([const { AtomicU64::new(0) }; COUNT]) }; MAX_CPUS];
+static VALUES: [Values; MAX_CPUS] =
+    [const { Values([const { AtomicU64::new(0) }; COUNT]) }; MAX_CPUS];
 
 /// Adds to this CPU's share of a counter.
 #[inline]
@@ -67,6 +68,10 @@ pub fn read(index: usize) -> Option<(u64, [u64; 2])> {
         *to = from;
     }
     let word = u128::from_le_bytes(bytes);
-    let sum = VALUES.iter().filter_map(|values| values.0.get(index)).map(|value| value.load(Ordering::Relaxed)).sum();
+    let sum = VALUES
+        .iter()
+        .filter_map(|values| values.0.get(index))
+        .map(|value| value.load(Ordering::Relaxed))
+        .sum();
     Some((sum, [word as u64, (word >> 64) as u64]))
 }

@@ -201,7 +201,8 @@ fn resolve_guest(guest: &Space, address: u64, code: u64) -> Result<(), Error> {
 
 fn guest_exception(thread: Borrow<'_, Thread>, vector: u8, address: u64, code: u64, entry: &Entry) {
     let exit = if vector == PAGE_FAULT {
-        let resolved = thread.guest().is_some_and(|guest| resolve_guest(&guest, address, code).is_ok());
+        let resolved =
+            thread.guest().is_some_and(|guest| resolve_guest(&guest, address, code).is_ok());
         if resolved {
             return;
         }
@@ -235,7 +236,9 @@ fn resolve_home(thread: &Thread, address: u64, code: u64) -> bool {
         return false;
     }
     match address.checked_sub(HOME_BASE) {
-        Some(offset) if offset < HOME_SIZE => thread.home().resolve(offset >> PAGE_SHIFT, wanted(code)).is_ok(),
+        Some(offset) if offset < HOME_SIZE => {
+            thread.home().resolve(offset >> PAGE_SHIFT, wanted(code)).is_ok()
+        }
         Some(_) => false,
         None => thread.guest().is_some_and(|guest| resolve_guest(&guest, address, code).is_ok()),
     }
@@ -249,7 +252,9 @@ fn report_death(thread: &Thread, vector: u8, address: u64, code: u64) {
     let domain = thread.domain().borrow().identity();
     let _ = core::fmt::write(
         &mut line,
-        format_args!("kernel: Domain {domain:#x} dies: exception {vector} code {code:#x} address {address:#x} ip {ip:#x} sp {sp:#x}\n"),
+        format_args!(
+            "kernel: Domain {domain:#x} dies: exception {vector} code {code:#x} address {address:#x} ip {ip:#x} sp {sp:#x}\n"
+        ),
     );
     machine::log_bytes(line.bytes.get(..line.length).unwrap_or(&[]));
 }

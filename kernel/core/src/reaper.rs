@@ -25,8 +25,19 @@ static PENDING: AtomicBool = AtomicBool::new(false);
 
 /// Hands an object over.
 pub fn add(object: AnyRef) {
-    QUEUE.lock().push(object);
+    let mut queue = QUEUE.lock();
+    queue.push(object);
     PENDING.store(true, Ordering::Release);
+}
+
+/// Takes the first object; the flag follows the queue under its lock, so that nothing is added unseen.
+fn take() -> Option<AnyRef> {
+    let mut queue = QUEUE.lock();
+    let next = queue.pop();
+    if next.is_none() {
+        PENDING.store(false, Ordering::Release);
+    }
+    next
 }
 
 /// Whether there is work for this CPU.
@@ -40,13 +51,13 @@ pub fn work(entry: &Entry) -> bool {
     let mut work = Work::new(SLICE);
     counter::add(Counter::ReaperSlices, 1);
     epoch::collect(entry, &mut work, frames::free);
-    let next = QUEUE.lock().pop();
-    let Some(object) = next else {
-        PENDING.store(false, Ordering::Release);
-        return is_pending();
-    };
-    if !reap(&object, entry, &mut work) {
-        add(object);
+    if let Some(object) = take() {
+        if reap(&object, entry, &mut work) {
+            // The last reference may be this one: what it retires is work for this CPU.
+            drop(object);
+        } else {
+            add(object);
+        }
     }
     is_pending()
 }
@@ -54,7 +65,9 @@ pub fn work(entry: &Entry) -> bool {
 fn reap(object: &AnyRef, entry: &Entry, work: &mut Work) -> bool {
     let object = object.borrow();
     match object.kind() {
-        Kind::Domain => object.downcast::<Domain>().is_none_or(|domain| Domain::reap(domain, entry, work)),
+        Kind::Domain => {
+            object.downcast::<Domain>().is_none_or(|domain| Domain::reap(domain, entry, work))
+        }
         Kind::Space => object.downcast::<Space>().is_none_or(|space| Space::reap(space, work)),
         Kind::Endpoint => object.downcast::<Endpoint>().is_none_or(|endpoint| endpoint.reap(work)),
         Kind::Gate => object.downcast::<Gate>().is_none_or(|gate| gate.reap(work)),

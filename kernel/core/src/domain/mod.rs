@@ -80,7 +80,10 @@ impl Drop for Owner {
 ///
 /// # Errors
 /// `OutOfFrames` or `OutOfObjects` when the budget does not allow it, `DomainDead`.
-pub fn create<T: Object>(domain: &Ref<Domain>, make: impl FnOnce(Owner) -> T) -> Result<Ref<T>, Error> {
+pub fn create<T: Object>(
+    domain: &Ref<Domain>,
+    make: impl FnOnce(Owner) -> T,
+) -> Result<Ref<T>, Error> {
     // Held to the end: a Domain that dies now finds the object among its members.
     let mut members = domain.members.lock();
     if domain.borrow().is_dead() {
@@ -103,7 +106,12 @@ impl Domain {
     /// Makes the root Domain, which owns everything.
     #[must_use]
     pub fn root(frames: u64) -> Option<Ref<Self>> {
-        let limits = Amounts { units: frames.saturating_mul(FRAME_UNITS), objects: UNLIMITED, slots: UNLIMITED, threads: UNLIMITED };
+        let limits = Amounts {
+            units: frames.saturating_mul(FRAME_UNITS),
+            objects: UNLIMITED,
+            slots: UNLIMITED,
+            threads: UNLIMITED,
+        };
         let domain = Self::make(None, None, 0, limits);
         domain.schedule.set_service();
         Ref::new(domain, frames::allocate)
@@ -165,7 +173,11 @@ impl Domain {
     ///
     /// # Errors
     /// `WrongState` if there is a watch already.
-    pub fn watch(this: Borrow<'_, Self>, notification: Ref<Notification>, bit: u8) -> Result<(), Error> {
+    pub fn watch(
+        this: Borrow<'_, Self>,
+        notification: Ref<Notification>,
+        bit: u8,
+    ) -> Result<(), Error> {
         let mut watch = this.watch.lock();
         if watch.is_some() {
             return Err(Error::WrongState);
@@ -181,7 +193,11 @@ impl Domain {
     /// Tells the watcher that all threads have stopped, once, if the Domain is dead.
     fn tell_dead(&self) {
         let mut watch = self.watch.lock();
-        let Some(watch) = watch.as_mut().filter(|watch| !watch.told_dead && self.schedule.is_dying()) else { return };
+        let Some(watch) =
+            watch.as_mut().filter(|watch| !watch.told_dead && self.schedule.is_dying())
+        else {
+            return;
+        };
         watch.told_dead = true;
         watch.notification.signal(1 << watch.bit);
     }
@@ -268,7 +284,13 @@ impl Domain {
     ///
     /// # Errors
     /// `BadArgument`, `SlotOccupied`, `OutOfFrames`, `OutOfObjects`, `DomainDead`.
-    pub fn install(this: Borrow<'_, Self>, slot: u64, object: AnyRef, rights: Rights, entry: &Entry) -> Result<(), Error> {
+    pub fn install(
+        this: Borrow<'_, Self>,
+        slot: u64,
+        object: AnyRef,
+        rights: Rights,
+        entry: &Entry,
+    ) -> Result<(), Error> {
         if this.is_dead() {
             return Err(Error::DomainDead);
         }

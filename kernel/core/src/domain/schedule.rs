@@ -37,7 +37,10 @@ impl Schedule {
             is_service: AtomicBool::new(false),
             is_dying: AtomicBool::new(false),
             has_quota: AtomicBool::new(false),
-            bandwidth: SpinLock::new(lock::BANDWIDTH, Bandwidth { quota: UNLIMITED, period: 1, period_end: 0, used: 0 }),
+            bandwidth: SpinLock::new(
+                lock::BANDWIDTH,
+                Bandwidth { quota: UNLIMITED, period: 1, period_end: 0, used: 0 },
+            ),
             cpu_time: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
             runnable: [const { AtomicU16::new(0) }; MAX_CPUS],
@@ -92,7 +95,10 @@ impl Schedule {
     /// Virtual time that ticks on a CPU are worth for a thread with a weight.
     #[must_use]
     pub fn virtual_time(&self, ticks: u64, thread_weight: u64, cpu: CpuId) -> u64 {
-        let sharing = self.runnable.get(cpu).map_or(1, |count| u64::from(count.load(Ordering::Relaxed)).max(1));
+        let sharing = self
+            .runnable
+            .get(cpu)
+            .map_or(1, |count| u64::from(count.load(Ordering::Relaxed)).max(1));
         let weight = (self.weight.load(Ordering::Relaxed) * thread_weight / DEFAULT_WEIGHT).max(1);
         ticks.saturating_mul(DEFAULT_WEIGHT).saturating_mul(sharing) / weight
     }
@@ -152,6 +158,10 @@ impl Bandwidth {
         }
         let periods = 1 + (now - self.period_end) / self.period;
         self.used = self.used.saturating_sub(self.quota.saturating_mul(periods));
-        self.period_end = if self.period_end == 0 { now + self.period } else { self.period_end + periods * self.period };
+        self.period_end = if self.period_end == 0 {
+            now + self.period
+        } else {
+            self.period_end + periods * self.period
+        };
     }
 }

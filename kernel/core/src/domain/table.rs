@@ -54,7 +54,11 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) const fn new() -> Self {
-        Self { first: AtomicU32::new(0), middles: [const { AtomicU32::new(0) }; MIDDLES], cleared: AtomicU64::new(0) }
+        Self {
+            first: AtomicU32::new(0),
+            middles: [const { AtomicU32::new(0) }; MIDDLES],
+            cleared: AtomicU64::new(0),
+        }
     }
 
     /// The table that holds a slot, and the slot's place in it.
@@ -65,7 +69,8 @@ impl Table {
             let frame = frame(self.first.load(Ordering::Acquire))?;
             return Some((SlotTable::new(frame), index));
         }
-        let middle = frame(self.middles.get((slot / LEAF / LEAF) as usize)?.load(Ordering::Acquire))?;
+        let middle =
+            frame(self.middles.get((slot / LEAF / LEAF) as usize)?.load(Ordering::Acquire))?;
         let word = machine::table(middle).get((slot / LEAF % LEAF) as usize)?;
         let leaf = frame(word.load(Ordering::Acquire) as u32)?;
         Some((SlotTable::new(leaf), index))
@@ -81,7 +86,12 @@ impl Table {
     }
 
     /// Makes sure that the slot's table exists and the slot is empty.
-    pub(super) fn prepare(&self, domain: &Borrow<'_, Domain>, slot: u64, entry: &Entry) -> Result<(), Error> {
+    pub(super) fn prepare(
+        &self,
+        domain: &Borrow<'_, Domain>,
+        slot: u64,
+        entry: &Entry,
+    ) -> Result<(), Error> {
         if slot == 0 || slot >= u64::from(SLOT_LIMIT) {
             return Err(Error::BadArgument);
         }
@@ -89,7 +99,11 @@ impl Table {
             self.grow(domain, slot)?;
         }
         match self.leaf(slot) {
-            Some((table, index)) if table.is_empty(index) || self.clear_dead(domain, slot, entry) => Ok(()),
+            Some((table, index))
+                if table.is_empty(index) || self.clear_dead(domain, slot, entry) =>
+            {
+                Ok(())
+            }
             Some(_) => Err(Error::SlotOccupied),
             None => Err(Error::OutOfFrames),
         }
@@ -103,16 +117,24 @@ impl Table {
 
     fn grow(&self, domain: &Borrow<'_, Domain>, slot: u64) -> Result<(), Error> {
         if slot < LEAF {
-            return add_table(domain, |new| self.first.compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire).is_ok());
+            return add_table(domain, |new| {
+                self.first.compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            });
         }
         let place = self.middles.get((slot / LEAF / LEAF) as usize).ok_or(Error::BadArgument)?;
         if place.load(Ordering::Acquire) == 0 {
-            add_table(domain, |new| place.compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire).is_ok())?;
+            add_table(domain, |new| {
+                place.compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            })?;
         }
         let middle = frame(place.load(Ordering::Acquire)).ok_or(Error::OutOfFrames)?;
-        let word = machine::table(middle).get((slot / LEAF % LEAF) as usize).ok_or(Error::BadArgument)?;
+        let word =
+            machine::table(middle).get((slot / LEAF % LEAF) as usize).ok_or(Error::BadArgument)?;
         if word.load(Ordering::Acquire) == 0 {
-            add_table(domain, |new| word.compare_exchange(0, u64::from(new), Ordering::AcqRel, Ordering::Acquire).is_ok())?;
+            add_table(domain, |new| {
+                word.compare_exchange(0, u64::from(new), Ordering::AcqRel, Ordering::Acquire)
+                    .is_ok()
+            })?;
         }
         Ok(())
     }
@@ -128,7 +150,9 @@ impl Table {
         self.prepare(domain, slot, entry)?;
         domain.charge(Amounts::slot())?;
         let installed = match self.leaf(slot) {
-            Some((table, index)) => table.install(index, object, rights.bits()).map_err(|_| Error::SlotOccupied),
+            Some((table, index)) => {
+                table.install(index, object, rights.bits()).map_err(|_| Error::SlotOccupied)
+            }
             None => Err(Error::OutOfFrames),
         };
         if installed.is_err() {
@@ -138,7 +162,9 @@ impl Table {
     }
 
     pub(super) fn remove(&self, domain: &Borrow<'_, Domain>, slot: u64) -> bool {
-        let Some(object) = self.leaf(slot).and_then(|(table, index)| table.take(index)) else { return false };
+        let Some(object) = self.leaf(slot).and_then(|(table, index)| table.take(index)) else {
+            return false;
+        };
         domain.discharge(Amounts::slot());
         drop(object);
         true
@@ -152,8 +178,13 @@ impl Table {
                 slot = self.skip(slot);
                 continue;
             };
-            if let Some((object, rights)) = table.get(index, entry).filter(|(object, _)| !object.is_dead()) {
-                return Some((slot as Slot, Capability { object, rights: Rights::from_bits_truncate(rights) }));
+            if let Some((object, rights)) =
+                table.get(index, entry).filter(|(object, _)| !object.is_dead())
+            {
+                return Some((
+                    slot as Slot,
+                    Capability { object, rights: Rights::from_bits_truncate(rights) },
+                ));
             }
             slot += 1;
         }
@@ -162,7 +193,10 @@ impl Table {
 
     /// The first slot after the missing table that would hold `slot`.
     fn skip(&self, slot: u64) -> u64 {
-        let middle = self.middles.get((slot / LEAF / LEAF) as usize).map_or(0, |word| word.load(Ordering::Acquire));
+        let middle = self
+            .middles
+            .get((slot / LEAF / LEAF) as usize)
+            .map_or(0, |word| word.load(Ordering::Acquire));
         let span = if slot < LEAF || middle != 0 { LEAF } else { LEAF * LEAF };
         (slot / span + 1) * span
     }

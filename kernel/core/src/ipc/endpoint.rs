@@ -3,7 +3,7 @@
 use crate::{
     domain::{self, Domain, Owner},
     lock, reaper,
-    thread::{WAIT_LINK, Thread, wait},
+    thread::{Thread, WAIT_LINK, wait},
 };
 use kernel_abi::{Error, Kind};
 use kernel_machine::object::{Borrow, Guard, Link, Linked, Object, Queue, Ref, SpinLock, Work};
@@ -65,7 +65,10 @@ impl Endpoint {
     pub fn create(domain: &Ref<Domain>) -> Result<Ref<Self>, Error> {
         domain::create(domain, |owner| Self {
             owner,
-            servers: SpinLock::new(lock::SESSION, Servers { receivers: Queue::new(), ready: Queue::new() }),
+            servers: SpinLock::new(
+                lock::SESSION,
+                Servers { receivers: Queue::new(), ready: Queue::new() },
+            ),
         })
     }
 
@@ -123,13 +126,21 @@ impl Gate {
     ///
     /// # Errors
     /// As [`domain::create`].
-    pub fn create(domain: &Ref<Domain>, endpoint: Ref<Endpoint>, badge: u64, limit: u32) -> Result<Ref<Self>, Error> {
+    pub fn create(
+        domain: &Ref<Domain>,
+        endpoint: Ref<Endpoint>,
+        badge: u64,
+        limit: u32,
+    ) -> Result<Ref<Self>, Error> {
         domain::create(domain, |owner| Self {
             owner,
             endpoint,
             badge,
             limit,
-            callers: SpinLock::new(lock::SESSION, Callers { queued: Queue::new(), served: Queue::new(), in_flight: 0 }),
+            callers: SpinLock::new(
+                lock::SESSION,
+                Callers { queued: Queue::new(), served: Queue::new(), in_flight: 0 },
+            ),
             link: Link::new(),
         })
     }
@@ -170,7 +181,9 @@ impl Gate {
         while work.spend(WAKE_COST) {
             let servers = self.endpoint.servers.lock();
             let mut callers = self.lock(&servers);
-            let Some(thread) = callers.queued.pop().or_else(|| callers.served.pop()) else { return true };
+            let Some(thread) = callers.queued.pop().or_else(|| callers.served.pop()) else {
+                return true;
+            };
             callers.in_flight = callers.in_flight.saturating_sub(1);
             drop(callers);
             drop(servers);

@@ -56,9 +56,15 @@ impl Message {
         let mut delivered = 0;
         for register in CAP_REGISTERS.into_iter().take(usize::from(self.tag.caps())) {
             let word = from.context.get(register);
-            let sent = from.domain().lookup(word & u64::from(u32::MAX), entry).ok().and_then(|held| copy_of(held, word));
+            let sent = from
+                .domain()
+                .lookup(word & u64::from(u32::MAX), entry)
+                .ok()
+                .and_then(|held| copy_of(held, word));
             let Some((object, rights)) = sent else { continue };
-            if Domain::install(receiver, window + u64::from(delivered), object, rights, entry).is_ok() {
+            if Domain::install(receiver, window + u64::from(delivered), object, rights, entry)
+                .is_ok()
+            {
                 delivered += 1;
             }
         }

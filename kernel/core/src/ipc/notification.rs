@@ -40,7 +40,10 @@ impl Notification {
     pub fn create(domain: &Ref<Domain>) -> Result<Ref<Self>, Error> {
         domain::create(domain, |owner| Self {
             owner,
-            state: SpinLock::new(lock::NOTIFICATION, State { bits: 0, waiters: Queue::new(), count: 0 }),
+            state: SpinLock::new(
+                lock::NOTIFICATION,
+                State { bits: 0, waiters: Queue::new(), count: 0 },
+            ),
         })
     }
 
@@ -51,7 +54,11 @@ impl Notification {
         // Every turn takes at least one bit, so there are at most 64.
         while state.bits != 0 {
             let present = state.bits;
-            let Some(thread) = state.waiters.take_first(MAX_WAITERS, |thread| mask_of(thread) & present != 0) else { return };
+            let Some(thread) =
+                state.waiters.take_first(MAX_WAITERS, |thread| mask_of(thread) & present != 0)
+            else {
+                return;
+            };
             state.count = state.count.saturating_sub(1);
             let mask = mask_of(&thread);
             let Some(claim) = thread.waiting.claim() else { continue };
@@ -145,7 +152,12 @@ pub(super) fn received(thread: &Thread, bits: u64) {
 ///
 /// # Errors
 /// `TimedOut` if it must not wait, `PeerDead`, `WouldBlock` if too many threads wait.
-pub fn wait(thread: &Ref<Thread>, notification: &Ref<Notification>, mask: u64, deadline: u64) -> Result<Option<u64>, Error> {
+pub fn wait(
+    thread: &Ref<Thread>,
+    notification: &Ref<Notification>,
+    mask: u64,
+    deadline: u64,
+) -> Result<Option<u64>, Error> {
     let mut state = notification.lock();
     if notification.borrow().is_dead() {
         return Err(Error::PeerDead);

@@ -9,11 +9,7 @@ use crate::{
     irq::{Irq, Source},
     space::Space,
 };
-use kernel_abi::{
-    Error, Kind, PAGE_SIZE, Rights,
-    operation::HardwareFact,
-    space::SpaceUse,
-};
+use kernel_abi::{Error, Kind, PAGE_SIZE, Rights, operation::HardwareFact, space::SpaceUse};
 use kernel_machine::{
     self as machine, PowerAction, Trigger,
     object::{Borrow, Object, Ref, Work},
@@ -72,7 +68,8 @@ pub(super) fn irq_create(request: Request<'_>) -> Outcome {
         2 => Trigger::LevelHigh,
         _ => return Err(Error::BadArgument),
     };
-    let bit = u8::try_from(request.argument(5)).ok().filter(|bit| *bit < 64).ok_or(Error::BadArgument)?;
+    let bit =
+        u8::try_from(request.argument(5)).ok().filter(|bit| *bit < 64).ok_or(Error::BadArgument)?;
     let source = match request.argument(2) {
         u64::MAX => Source::Message,
         line => Source::Line(u32::try_from(line).map_err(|_| Error::NotPresent)?, trigger),
@@ -97,7 +94,11 @@ pub(super) fn info(request: Request<'_>) -> Outcome {
     let command_line = HardwareFact::CommandLine as u64;
     if fact >= command_line {
         let start = usize::try_from(fact - command_line).map_err(|_| Error::NotPresent)?;
-        let rest = boot.command_line.get(start..).filter(|rest| !rest.is_empty()).ok_or(Error::NotPresent)?;
+        let rest = boot
+            .command_line
+            .get(start..)
+            .filter(|rest| !rest.is_empty())
+            .ok_or(Error::NotPresent)?;
         let mut bytes = [0; 8];
         for (to, from) in bytes.iter_mut().zip(rest) {
             *to = *from;

@@ -25,7 +25,11 @@ fn access(bits: u64, space: &Space) -> Result<Access, Error> {
         return Err(Error::BadArgument);
     }
     let is_both = access.contains(Access::WRITE | Access::EXECUTE);
-    if is_both && space.used_for() != SpaceUse::Guest { Err(Error::BadArgument) } else { Ok(access) }
+    if is_both && space.used_for() != SpaceUse::Guest {
+        Err(Error::BadArgument)
+    } else {
+        Ok(access)
+    }
 }
 
 pub(super) fn create(request: Request<'_>) -> Outcome {
@@ -116,7 +120,10 @@ pub(super) fn query(request: Request<'_>) -> Outcome {
     let (accessed, dirty) = found.touched;
     let following = found.following.min(u64::from(u32::MAX));
     let flags = u64::from(accessed) << 16 | u64::from(dirty) << 17;
-    request.more(found.state as u64 | u64::from(found.access.bits()) << 8 | flags | following << 32, 0);
+    request.more(
+        found.state as u64 | u64::from(found.access.bits()) << 8 | flags | following << 32,
+        0,
+    );
     Ok(Some(found.page << PAGE_SHIFT))
 }
 
@@ -131,12 +138,16 @@ pub(super) fn copy(request: Request<'_>) -> Outcome {
     let to = request.object::<Space>(0, Rights::EDIT)?;
     let from = request.object::<Space>(2, Rights::MAP_READ)?;
     let pages = request.argument(4);
-    let (first, from_first) = (to.check(request.argument(1), pages)?, from.check(request.argument(3), pages)?);
+    let (first, from_first) =
+        (to.check(request.argument(1), pages)?, from.check(request.argument(3), pages)?);
     inspect::copy(to, first, from, from_first, pages).map(Some)
 }
 
 pub(super) fn resolve(request: Request<'_>) -> Outcome {
     let (space, first, pages) = range(request, Rights::EDIT)?;
-    let access = u8::try_from(request.argument(3)).ok().and_then(Access::from_bits).ok_or(Error::BadArgument)?;
+    let access = u8::try_from(request.argument(3))
+        .ok()
+        .and_then(Access::from_bits)
+        .ok_or(Error::BadArgument)?;
     space.resolve_range(first, pages, access).map(Some)
 }

@@ -78,7 +78,8 @@ pub(super) fn guest_attach(request: Request<'_>) -> Outcome {
         _ => Some(request.reference::<Space>(0, Rights::RUN)?),
     };
     if let Some(guest) = &guest {
-        let fits = guest.used_for() == SpaceUse::Guest && guest.home().is_some_and(|home| home.is(request.thread.value().home()));
+        let fits = guest.used_for() == SpaceUse::Guest
+            && guest.home().is_some_and(|home| home.is(request.thread.value().home()));
         if !fits {
             return Err(Error::BadArgument);
         }
@@ -179,7 +180,9 @@ pub(super) fn unpark(request: Request<'_>) -> Outcome {
 pub(super) fn affinity(request: Request<'_>) -> Outcome {
     let thread = request.object::<Thread>(0, Rights::CONTROL)?;
     let (cpus, weight) = (request.argument(1), request.argument(2));
-    if cpus & sched::mask_of_all() & thread.domain().schedule.cpus() == 0 || !(1..=MAX_WEIGHT).contains(&weight) {
+    if cpus & sched::mask_of_all() & thread.domain().schedule.cpus() == 0
+        || !(1..=MAX_WEIGHT).contains(&weight)
+    {
         return Err(Error::BadArgument);
     }
     thread.sched.cpus.store(cpus, Ordering::Relaxed);

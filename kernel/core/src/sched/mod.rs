@@ -45,10 +45,18 @@ struct Cpu {
     programmed: u64,
 }
 
-static CPUS: PerCpu<Cpu> =
-    machine::per_cpu!(Cpu { current: None, has_blocked: false, payer: None, since: 0, slice_end: 0, programmed: 0 });
-static QUEUES: [SpinLock<RunQueue>; MAX_CPUS] = [const { SpinLock::new(lock::SCHEDULER, RunQueue::new()) }; MAX_CPUS];
-static WHEELS: [SpinLock<Wheel>; MAX_CPUS] = [const { SpinLock::new(lock::WHEEL, Wheel::new()) }; MAX_CPUS];
+static CPUS: PerCpu<Cpu> = machine::per_cpu!(Cpu {
+    current: None,
+    has_blocked: false,
+    payer: None,
+    since: 0,
+    slice_end: 0,
+    programmed: 0
+});
+static QUEUES: [SpinLock<RunQueue>; MAX_CPUS] =
+    [const { SpinLock::new(lock::SCHEDULER, RunQueue::new()) }; MAX_CPUS];
+static WHEELS: [SpinLock<Wheel>; MAX_CPUS] =
+    [const { SpinLock::new(lock::WHEEL, Wheel::new()) }; MAX_CPUS];
 static RESCHEDULE: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
 /// The Domain each CPU runs a thread of, by identity.
 static RUNNING: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
@@ -67,7 +75,14 @@ pub fn boot() {
 
 #[cfg(not(target_os = "none"))]
 fn reset() {
-    let stopped = || Cpu { current: None, has_blocked: false, payer: None, since: 0, slice_end: 0, programmed: 0 };
+    let stopped = || Cpu {
+        current: None,
+        has_blocked: false,
+        payer: None,
+        since: 0,
+        slice_end: 0,
+        programmed: 0,
+    };
     CPUS.reset(|cpu| core::mem::forget(core::mem::replace(cpu, stopped())));
     for queue in &QUEUES {
         // The old threads lie in a machine that is gone.
@@ -172,7 +187,10 @@ fn place(thread: &Thread) -> CpuId {
     let allowed = allowed(thread);
     let idle = IDLE.load(Ordering::SeqCst) & allowed;
     let me = machine::cpu();
-    if home < machine::cpu_count() && allowed & 1 << home != 0 && (idle == 0 || idle & 1 << home != 0) {
+    if home < machine::cpu_count()
+        && allowed & 1 << home != 0
+        && (idle == 0 || idle & 1 << home != 0)
+    {
         return home;
     }
     if idle != 0 {
@@ -201,7 +219,9 @@ pub fn block() {
 /// Whether a thread can be switched to directly on this CPU.
 #[must_use]
 pub fn can_switch_to(thread: &Thread) -> bool {
-    thread.sched.on_cpu.load(Ordering::Acquire) == NO_CPU && allows(thread, machine::cpu()) && !thread.is_doomed()
+    thread.sched.on_cpu.load(Ordering::Acquire) == NO_CPU
+        && allows(thread, machine::cpu())
+        && !thread.is_doomed()
 }
 
 /// Runs a thread at once on the time of the current one, which has blocked. The thread was woken, and is in no queue.
@@ -238,11 +258,17 @@ fn account(now: u64) {
         let sched = &thread.sched;
         sched.used.store(sched.used.load(Ordering::Relaxed).wrapping_add(ticks), Ordering::Relaxed);
         if thread.context.in_guest() {
-            sched.used_in_guest.store(sched.used_in_guest.load(Ordering::Relaxed).wrapping_add(ticks), Ordering::Relaxed);
+            sched.used_in_guest.store(
+                sched.used_in_guest.load(Ordering::Relaxed).wrapping_add(ticks),
+                Ordering::Relaxed,
+            );
         }
         let weight = sched.weight.load(Ordering::Relaxed);
         let worth = thread.domain().schedule.virtual_time(ticks, weight, machine::cpu());
-        sched.virtual_time.store(sched.virtual_time.load(Ordering::Relaxed).wrapping_add(worth), Ordering::Relaxed);
+        sched.virtual_time.store(
+            sched.virtual_time.load(Ordering::Relaxed).wrapping_add(worth),
+            Ordering::Relaxed,
+        );
         let mut payer = Some(cpu.payer.as_ref().unwrap_or(thread.domain()));
         while let Some(domain) = payer {
             domain.schedule.add_time(ticks);
@@ -260,6 +286,9 @@ pub fn account_now() {
 pub fn leave_kernel(entry: &Entry) {
     if RESCHEDULE[machine::cpu()].swap(false, Ordering::Relaxed) {
         reschedule(entry);
+    } else if crate::reaper::is_pending() && CPUS.with(|cpu| cpu.programmed == 0) {
+        // The thread may never come back by itself.
+        program_timer();
     }
 }
 
@@ -347,7 +376,9 @@ fn steal() -> Option<Ref<Thread>> {
         if queue.is_empty() {
             continue;
         }
-        let may_take = |thread: &Thread| thread.sched.on_cpu.load(Ordering::Acquire) == NO_CPU && allows(thread, me);
+        let may_take = |thread: &Thread| {
+            thread.sched.on_cpu.load(Ordering::Acquire) == NO_CPU && allows(thread, me)
+        };
         if let Some(thread) = queue.steal(may_take) {
             drop(queue);
             thread.domain().schedule.count_runnable(victim, false);
@@ -386,6 +417,8 @@ fn run(thread: Ref<Thread>, _entry: &Entry) {
             before.sched.on_cpu.store(NO_CPU, Ordering::Release);
         }
     }
+    // What goes with the thread before is work for the reaper, which the timer below takes into account.
+    drop(before);
     if is_doomed_after_publishing() {
         request_reschedule();
     }
@@ -446,10 +479,15 @@ pub fn on_timer() {
     let now = machine::now();
     CPUS.with(|cpu| cpu.programmed = 0);
     expire_timers(now);
-    let (turn_over, is_alone) = (CPUS.with(|cpu| cpu.slice_end <= now), QUEUES[machine::cpu()].lock().is_empty());
-    let is_limited = CPUS.with(|cpu| cpu.current.as_ref().is_some_and(|thread| time_left(thread, now).is_some()));
+    let (turn_over, is_alone) =
+        (CPUS.with(|cpu| cpu.slice_end <= now), QUEUES[machine::cpu()].lock().is_empty());
+    let is_limited = CPUS
+        .with(|cpu| cpu.current.as_ref().is_some_and(|thread| time_left(thread, now).is_some()));
     if (turn_over && !is_alone) || is_limited {
         request_reschedule();
+    } else if turn_over {
+        // Nobody else wants the CPU: another turn, so that the reaper gets its share and no more.
+        CPUS.with(|cpu| cpu.slice_end = now.saturating_add(slice()));
     }
     program_timer();
 }

@@ -29,7 +29,13 @@ impl RunQueue {
     /// An empty queue.
     #[must_use]
     pub const fn new() -> Self {
-        Self { services: Queue::new(), ring: [const { Queue::new() }; BUCKETS], occupied: 0, present: 0, length: 0 }
+        Self {
+            services: Queue::new(),
+            ring: [const { Queue::new() }; BUCKETS],
+            occupied: 0,
+            present: 0,
+            length: 0,
+        }
     }
 
     /// Threads in it.
@@ -58,7 +64,8 @@ impl RunQueue {
         let place = if thread.domain().schedule.is_service() {
             SERVICES
         } else {
-            let time = (thread.sched.virtual_time.load(Ordering::Relaxed) >> grain).max(self.present);
+            let time =
+                (thread.sched.virtual_time.load(Ordering::Relaxed) >> grain).max(self.present);
             thread.sched.virtual_time.fetch_max(self.present << grain, Ordering::Relaxed);
             let ahead = (time - self.present).min(BUCKETS as u64 - 1);
             ((self.present + ahead) % BUCKETS as u64) as usize
@@ -99,14 +106,19 @@ impl RunQueue {
         while left != 0 {
             let place = left.trailing_zeros() as usize;
             left &= left - 1;
-            if let Some(thread) = self.take(place, |queue| queue.take_first(STEAL_DEPTH, &may_take)) {
+            if let Some(thread) = self.take(place, |queue| queue.take_first(STEAL_DEPTH, &may_take))
+            {
                 return Some(thread);
             }
         }
         None
     }
 
-    fn take(&mut self, place: usize, take: impl FnOnce(&mut Queue<Thread, RUN_LINK>) -> Option<Ref<Thread>>) -> Option<Ref<Thread>> {
+    fn take(
+        &mut self,
+        place: usize,
+        take: impl FnOnce(&mut Queue<Thread, RUN_LINK>) -> Option<Ref<Thread>>,
+    ) -> Option<Ref<Thread>> {
         let queue = self.ring.get_mut(place)?;
         let thread = take(queue);
         if queue.is_empty() {

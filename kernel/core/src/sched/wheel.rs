@@ -25,7 +25,11 @@ impl Wheel {
     /// An empty wheel.
     #[must_use]
     pub const fn new() -> Self {
-        Self { present: 0, occupied: [0; LEVELS], buckets: [const { [const { Queue::new() }; BUCKETS] }; LEVELS] }
+        Self {
+            present: 0,
+            occupied: [0; LEVELS],
+            buckets: [const { [const { Queue::new() }; BUCKETS] }; LEVELS],
+        }
     }
 
     const fn digit(time: u64, level: usize) -> usize {
@@ -40,7 +44,8 @@ impl Wheel {
         let (level, time) = if level < LEVELS { (level, time) } else { (LEVELS - 1, u64::MAX) };
         let bucket = Self::digit(time, level);
         thread.sched.timer_bucket.store(level * BUCKETS + bucket, Ordering::Relaxed);
-        if let (Some(queue), Some(bits)) = (self.buckets[level].get_mut(bucket), self.occupied.get_mut(level))
+        if let (Some(queue), Some(bits)) =
+            (self.buckets[level].get_mut(bucket), self.occupied.get_mut(level))
             && queue.push(thread).is_ok()
         {
             *bits |= 1 << bucket;

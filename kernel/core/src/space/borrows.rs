@@ -40,7 +40,9 @@ impl Borrows {
         let id = space.borrow().identity();
         self.inline.iter().flatten().any(|held| held.is(space))
             || self.more.is_some_and(|table| {
-                (0..self.count.saturating_sub(INLINE)).any(|index| table.get(index, entry).is_some_and(|(held, _)| held.identity() == id))
+                (0..self.count.saturating_sub(INLINE)).any(|index| {
+                    table.get(index, entry).is_some_and(|(held, _)| held.identity() == id)
+                })
             })
     }
 
@@ -48,7 +50,12 @@ impl Borrows {
     ///
     /// # Errors
     /// `OutOfFrames`.
-    pub fn add(&mut self, space: &Ref<Space>, domain: &Ref<Domain>, entry: &Entry) -> Result<(), Error> {
+    pub fn add(
+        &mut self,
+        space: &Ref<Space>,
+        domain: &Ref<Domain>,
+        entry: &Entry,
+    ) -> Result<(), Error> {
         if self.contains(space, entry) {
             return Ok(());
         }
@@ -75,7 +82,13 @@ impl Borrows {
     ///
     /// # Errors
     /// `OutOfFrames`.
-    pub fn import(&mut self, from: &Self, id: u64, domain: &Ref<Domain>, entry: &Entry) -> Result<(), Error> {
+    pub fn import(
+        &mut self,
+        from: &Self,
+        id: u64,
+        domain: &Ref<Domain>,
+        entry: &Entry,
+    ) -> Result<(), Error> {
         if self.imported == (id, from.count) {
             return Ok(());
         }
@@ -84,7 +97,10 @@ impl Borrows {
         }
         if let Some(table) = from.more {
             for index in 0..from.count.saturating_sub(INLINE) {
-                let held = table.get(index, entry).and_then(|(object, _)| object.downcast::<Space>()).and_then(|space| space.to_ref());
+                let held = table
+                    .get(index, entry)
+                    .and_then(|(object, _)| object.downcast::<Space>())
+                    .and_then(|space| space.to_ref());
                 if let Some(space) = held {
                     self.add(&space, domain, entry)?;
                 }

@@ -27,7 +27,13 @@ impl Space {
     ///
     /// # Errors
     /// `Overlap`, `Frozen`, `OutOfFrames`.
-    pub fn zero(&self, first: u64, pages: u64, access: Access, options: ZeroOptions) -> Result<u64, Error> {
+    pub fn zero(
+        &self,
+        first: u64,
+        pages: u64,
+        access: Access,
+        options: ZeroOptions,
+    ) -> Result<u64, Error> {
         let _state = self.lock_for_edit()?;
         let mut work = Work::new(SLICE);
         let marker = PageEntry::zero(access, self.used_for == SpaceUse::Hold, options.shared);
@@ -41,7 +47,14 @@ impl Space {
         Ok(done)
     }
 
-    fn zero_step(&self, page: u64, pages: u64, marker: PageEntry, populate: bool, work: &mut Work) -> Result<u64, Error> {
+    fn zero_step(
+        &self,
+        page: u64,
+        pages: u64,
+        marker: PageEntry,
+        populate: bool,
+        work: &mut Work,
+    ) -> Result<u64, Error> {
         if let Reach::Span { entry, word, whole: Some(span), .. } = self.tree.reach(page)
             && !populate
             && span <= pages
@@ -136,7 +149,9 @@ impl Space {
                 return Ok((done, (done == 0).then_some(Error::WouldBlock)));
             }
             if !old.is_hole() && old.access() != access {
-                if !old.maximum().contains(access) || (old.has(DEVICE) && access.contains(Access::EXECUTE)) {
+                if !old.maximum().contains(access)
+                    || (old.has(DEVICE) && access.contains(Access::EXECUTE))
+                {
                     return Ok((done, Some(Error::MissingRight)));
                 }
                 store(word, old.with_access(access));

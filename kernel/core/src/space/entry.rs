@@ -193,7 +193,8 @@ impl PageEntry {
 
     /// A device page: uncached, never executable.
     pub fn device(address: u64) -> Self {
-        Self(address & FRAME_MASK | UNCACHED | DEVICE | MAX_WRITE | HELD).with_access(Access::READ | Access::WRITE)
+        Self(address & FRAME_MASK | UNCACHED | DEVICE | MAX_WRITE | HELD)
+            .with_access(Access::READ | Access::WRITE)
     }
 }
 
@@ -206,13 +207,20 @@ mod tests {
         let frame = Frame::new(7);
         for bits in 0..8 {
             let access = Access::from_bits_truncate(bits);
-            let expected = if access.contains(Access::READ) || access.is_empty() { access } else { access | Access::READ };
+            let expected = if access.contains(Access::READ) || access.is_empty() {
+                access
+            } else {
+                access | Access::READ
+            };
             for history in [0, COW, SHARED, BORROWED, COW | BORROWED] {
                 let page = PageEntry::page(frame, history, access);
                 assert_eq!(page.access(), expected);
                 assert_eq!(page.frame(), frame);
                 assert!(page.has_frame() && !page.is_zero() && !page.is_hole());
-                assert_eq!(page.is_writable_now(), access.contains(Access::WRITE) && history & COW == 0);
+                assert_eq!(
+                    page.is_writable_now(),
+                    access.contains(Access::WRITE) && history & COW == 0
+                );
                 assert_eq!(page.with_access(Access::empty()).with_access(access), page);
             }
             let marker = PageEntry::zero(access, false, true);

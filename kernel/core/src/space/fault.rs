@@ -58,7 +58,9 @@ impl Space {
         let leaf = match self.tree.reach(page) {
             Reach::Leaf(leaf) => leaf,
             Reach::Span { entry, .. } if entry.is_hole() => return Err(Error::Hole),
-            Reach::Span { entry, .. } if !entry.access().contains(wanted) => return Err(Error::MissingRight),
+            Reach::Span { entry, .. } if !entry.access().contains(wanted) => {
+                return Err(Error::MissingRight);
+            }
             Reach::Span { .. } => self.tree.reach_leaf(page, self.domain())?,
         };
         let word = &leaf[leaf_index(page)];
@@ -78,7 +80,12 @@ impl Space {
     }
 
     /// Resolves an entry at once, or says which copy must wait for a flush.
-    fn resolve_entry(&self, page: u64, word: &AtomicU64, wanted: Access) -> Result<Option<Copying>, Error> {
+    fn resolve_entry(
+        &self,
+        page: u64,
+        word: &AtomicU64,
+        wanted: Access,
+    ) -> Result<Option<Copying>, Error> {
         let old = load(word);
         if old.is_hole() {
             return Err(Error::Hole);
@@ -122,7 +129,8 @@ impl Space {
 
     /// The entry of a demand-zero page after its first touch: a read gets the zero page, unless the page is shared.
     fn first_touch(&self, old: PageEntry, wanted: Access) -> Result<PageEntry, Error> {
-        let reads_zero = !wanted.contains(Access::WRITE) && !old.has(SHARED) && self.used_for == SpaceUse::Guest;
+        let reads_zero =
+            !wanted.contains(Access::WRITE) && !old.has(SHARED) && self.used_for == SpaceUse::Guest;
         if reads_zero {
             let history = BORROWED | COW | old.0 & (MAX_WRITE | MAX_EXECUTE);
             return Ok(PageEntry::page(zero_page()?, history, old.access()));

@@ -58,7 +58,13 @@ impl Space {
             }
             if !work.spend(2 * ENTRY_COST) {
                 let following = 0;
-                return Ok(Found { page, state: PageState::Hole, access: Access::empty(), touched: (false, false), following });
+                return Ok(Found {
+                    page,
+                    state: PageState::Hole,
+                    access: Access::empty(),
+                    touched: (false, false),
+                    following,
+                });
             }
             current = self.at(page);
         }
@@ -66,14 +72,23 @@ impl Space {
         let mut next = page + span;
         while next < end && work.spend(2 * ENTRY_COST) {
             let (other, more) = self.at(next);
-            if other.state() != entry.state() || other.access() != entry.access() || other.touched() != entry.touched() {
+            if other.state() != entry.state()
+                || other.access() != entry.access()
+                || other.touched() != entry.touched()
+            {
                 break;
             }
             span += more;
             next += more;
         }
         let following = span.min(end - page) - 1;
-        Ok(Found { page, state: entry.state(), access: entry.access(), touched: entry.touched(), following })
+        Ok(Found {
+            page,
+            state: entry.state(),
+            access: entry.access(),
+            touched: entry.touched(),
+            following,
+        })
     }
 
     /// Pins a page for DMA.
@@ -106,7 +121,10 @@ impl Space {
         let _state = self.space_lock.lock();
         for page in 0..pages {
             let leaf = self.tree.reach_leaf(page, self.domain())?;
-            store(&leaf[leaf_index(page)], PageEntry::device(address + (page << kernel_abi::PAGE_SHIFT)));
+            store(
+                &leaf[leaf_index(page)],
+                PageEntry::device(address + (page << kernel_abi::PAGE_SHIFT)),
+            );
         }
         Ok(())
     }
@@ -119,7 +137,8 @@ impl Space {
         let _state = self.space_lock.lock();
         let leaf = self.tree.reach_leaf(page, self.domain())?;
         page::adopt(frame, self.domain().clone());
-        let history = super::entry::MAX_EXECUTE | if access.contains(Access::WRITE) { super::entry::MAX_WRITE } else { 0 };
+        let history = super::entry::MAX_EXECUTE
+            | if access.contains(Access::WRITE) { super::entry::MAX_WRITE } else { 0 };
         store(&leaf[leaf_index(page)], PageEntry::page(frame, history, access));
         Ok(())
     }
@@ -144,7 +163,13 @@ impl Space {
 ///
 /// # Errors
 /// `Hole`, `Frozen`, `OutOfFrames`, `MissingRight` (a destination page is not writable), `Overlap` (one Space, overlapping ranges).
-pub fn copy(to: Borrow<'_, Space>, first: u64, from: Borrow<'_, Space>, from_first: u64, pages: u64) -> Result<u64, Error> {
+pub fn copy(
+    to: Borrow<'_, Space>,
+    first: u64,
+    from: Borrow<'_, Space>,
+    from_first: u64,
+    pages: u64,
+) -> Result<u64, Error> {
     if to.is(from) && first.abs_diff(from_first) < pages {
         return Err(Error::Overlap);
     }
@@ -160,7 +185,12 @@ pub fn copy(to: Borrow<'_, Space>, first: u64, from: Borrow<'_, Space>, from_fir
     Ok(done)
 }
 
-fn copy_page(to: Borrow<'_, Space>, page: u64, from: Borrow<'_, Space>, from_page: u64) -> Result<(), Error> {
+fn copy_page(
+    to: Borrow<'_, Space>,
+    page: u64,
+    from: Borrow<'_, Space>,
+    from_page: u64,
+) -> Result<(), Error> {
     to.resolve(page, Access::READ | Access::WRITE)?;
     let _pair = lock_pair(&to, &from);
     let target = to.at(page).0;

@@ -54,7 +54,12 @@ struct Slice<'a, 'e> {
 ///
 /// # Errors
 /// `Overlap`, `Hole`, `Frozen`, `OutOfFrames`, `FrameInUse`, `MissingRight`.
-pub fn map(to: Borrow<'_, Space>, from: Borrow<'_, Space>, mapping: Mapping, entry: &Entry) -> Result<u64, Error> {
+pub fn map(
+    to: Borrow<'_, Space>,
+    from: Borrow<'_, Space>,
+    mapping: Mapping,
+    entry: &Entry,
+) -> Result<u64, Error> {
     let is_same = to.is(from);
     let apart = mapping.to.abs_diff(mapping.from) >= mapping.pages;
     if is_same && !apart {
@@ -82,9 +87,16 @@ pub fn map(to: Borrow<'_, Space>, from: Borrow<'_, Space>, mapping: Mapping, ent
 fn check_freezing(to: &Space, from: &Space, mapping: &Mapping) -> Result<(), Error> {
     let writes = mapping.mode == MapMode::Share && mapping.access.contains(Access::WRITE);
     let changes_source = matches!(mapping.mode, MapMode::Snapshot | MapMode::Move) || writes;
-    let is_open = |space: &Space| space.freezing.load(core::sync::atomic::Ordering::Acquire) == super::Freezing::No as u8;
-    let is_moving = from.freezing.load(core::sync::atomic::Ordering::Acquire) == super::Freezing::Begun as u8;
-    if !is_open(to) || is_moving || (changes_source && !is_open(from)) { Err(Error::Frozen) } else { Ok(()) }
+    let is_open = |space: &Space| {
+        space.freezing.load(core::sync::atomic::Ordering::Acquire) == super::Freezing::No as u8
+    };
+    let is_moving =
+        from.freezing.load(core::sync::atomic::Ordering::Acquire) == super::Freezing::Begun as u8;
+    if !is_open(to) || is_moving || (changes_source && !is_open(from)) {
+        Err(Error::Frozen)
+    } else {
+        Ok(())
+    }
 }
 
 impl Slice<'_, '_> {
@@ -101,7 +113,12 @@ impl Slice<'_, '_> {
     }
 
     /// Maps up to the next boundary of a table on either side.
-    fn step(&mut self, done: u64, to_state: &mut State, from_state: Option<&State>) -> Result<(u64, Option<Error>), Error> {
+    fn step(
+        &mut self,
+        done: u64,
+        to_state: &mut State,
+        from_state: Option<&State>,
+    ) -> Result<(u64, Option<Error>), Error> {
         let (to, from) = (self.mapping.to + done, self.mapping.from + done);
         let rest = self.mapping.pages - done;
         self.work.spend(TABLE_COST / 8);
@@ -145,10 +162,21 @@ impl Slice<'_, '_> {
     }
 
     /// Maps a whole demand-zero span by its word, where both sides are aligned to it.
-    fn map_span(&mut self, to: u64, rest: u64, entry: PageEntry, word: &AtomicU64, whole: Option<u64>) -> Option<u64> {
+    fn map_span(
+        &mut self,
+        to: u64,
+        rest: u64,
+        entry: PageEntry,
+        word: &AtomicU64,
+        whole: Option<u64>,
+    ) -> Option<u64> {
         let span = whole.filter(|span| *span <= rest)?;
         let marker = self.marker(entry)?;
-        let Reach::Span { entry: at, word: target, whole: target_whole, .. } = self.to.tree.reach(to) else { return None };
+        let Reach::Span { entry: at, word: target, whole: target_whole, .. } =
+            self.to.tree.reach(to)
+        else {
+            return None;
+        };
         if !at.is_hole() || target_whole != Some(span) {
             return None;
         }
@@ -167,7 +195,8 @@ impl Slice<'_, '_> {
             MapMode::Snapshot | MapMode::Move => Some(entry),
             MapMode::Private => {
                 let may_execute = self.mapping.may_execute && entry.has(MAX_EXECUTE);
-                let marker = PageEntry::zero(Access::READ | Access::WRITE, may_execute, self.mapping.shared);
+                let marker =
+                    PageEntry::zero(Access::READ | Access::WRITE, may_execute, self.mapping.shared);
                 Some(marker.with_access(self.mapping.access))
             }
         }
@@ -229,7 +258,11 @@ impl Slice<'_, '_> {
     fn populate(&mut self, source: &AtomicU64, old: PageEntry) -> Result<PageEntry, Error> {
         if self.from_is_frozen {
             // Nothing can ever be written there: the zero page stands for all of it.
-            return Ok(PageEntry::page(super::fault::zero_page()?, BORROWED | old.0 & MAX_EXECUTE, Access::READ));
+            return Ok(PageEntry::page(
+                super::fault::zero_page()?,
+                BORROWED | old.0 & MAX_EXECUTE,
+                Access::READ,
+            ));
         }
         self.work.spend(FRAME_COST);
         let new = old.on_frame(page::allocate_zeroed(self.from.domain())?);
@@ -257,11 +290,18 @@ impl Slice<'_, '_> {
     }
 
     /// Notes in the destination whose frame a borrowed page is.
-    fn note_borrow(&self, old: PageEntry, to_state: &mut State, from_state: Option<&State>) -> Result<(), Error> {
+    fn note_borrow(
+        &self,
+        old: PageEntry,
+        to_state: &mut State,
+        from_state: Option<&State>,
+    ) -> Result<(), Error> {
         let domain = self.to.domain();
         if old.has(BORROWED) {
             return match from_state {
-                Some(from) => to_state.borrows.import(&from.borrows, self.from.identity(), domain, self.entry),
+                Some(from) => {
+                    to_state.borrows.import(&from.borrows, self.from.identity(), domain, self.entry)
+                }
                 None => Ok(()),
             };
         }
@@ -311,8 +351,17 @@ impl Slice<'_, '_> {
         Ok(())
     }
 
-    fn snapshot(&mut self, page: u64, old: PageEntry, source: &AtomicU64, target: &AtomicU64) -> Result<(), Error> {
-        let is_shared = old.has(SHARED) || old.has(BORROWED) || old.has(DEVICE) || (!old.has(MAX_WRITE) && !old.has(COW));
+    fn snapshot(
+        &mut self,
+        page: u64,
+        old: PageEntry,
+        source: &AtomicU64,
+        target: &AtomicU64,
+    ) -> Result<(), Error> {
+        let is_shared = old.has(SHARED)
+            || old.has(BORROWED)
+            || old.has(DEVICE)
+            || (!old.has(MAX_WRITE) && !old.has(COW));
         if !is_shared && page::is_pinned(old.frame()) {
             self.work.spend(FRAME_COST);
             let frame = page::allocate(self.to.domain())?;
@@ -337,7 +386,13 @@ impl Slice<'_, '_> {
         Ok(())
     }
 
-    fn take(&mut self, page: u64, old: PageEntry, source: &AtomicU64, target: &AtomicU64) -> Result<(), Error> {
+    fn take(
+        &mut self,
+        page: u64,
+        old: PageEntry,
+        source: &AtomicU64,
+        target: &AtomicU64,
+    ) -> Result<(), Error> {
         if old.has(PINNED) {
             return Err(Error::FrameInUse);
         }

@@ -100,7 +100,12 @@ impl Space {
     ///
     /// # Errors
     /// As [`domain::create`]; `BadArgument` if `home` does not fit the use.
-    pub fn create(domain: &Ref<Domain>, used_for: SpaceUse, home: Option<Ref<Self>>, is_device: bool) -> Result<Ref<Self>, Error> {
+    pub fn create(
+        domain: &Ref<Domain>,
+        used_for: SpaceUse,
+        home: Option<Ref<Self>>,
+        is_device: bool,
+    ) -> Result<Ref<Self>, Error> {
         let fits = match used_for {
             SpaceUse::Guest => home.as_ref().is_some_and(|home| home.used_for == SpaceUse::Home),
             SpaceUse::Hold | SpaceUse::Home => home.is_none(),
@@ -124,17 +129,25 @@ impl Space {
             freezing: AtomicU8::new(Freezing::No as u8),
             borrowers: Borrowers::default(),
             is_awaited: AtomicBool::new(false),
-            space_lock: SpinLock::new(lock::SPACE, State { borrows: Borrows::default(), checked: 0, torn: 0 }),
+            space_lock: SpinLock::new(
+                lock::SPACE,
+                State { borrows: Borrows::default(), checked: 0, torn: 0 },
+            ),
         });
         made.inspect_err(|_| tables.free(domain))
     }
 
-    fn create_tables(domain: &Ref<Domain>, used_for: SpaceUse, home: Option<&Ref<Self>>) -> Result<TopTables, Error> {
+    fn create_tables(
+        domain: &Ref<Domain>,
+        used_for: SpaceUse,
+        home: Option<&Ref<Self>>,
+    ) -> Result<TopTables, Error> {
         let root = tree::allocate_table(domain)?;
         if used_for == SpaceUse::Hold {
             return Ok(TopTables { root, run_root: None });
         }
-        let run_root = tree::allocate_table(domain).inspect_err(|_| tree::free_table(root, domain))?;
+        let run_root =
+            tree::allocate_table(domain).inspect_err(|_| tree::free_table(root, domain))?;
         let run_table = machine::table(run_root);
         machine::kernel_entries(run_table);
         let home_table = home.map_or(root, |home| home.tree.root());
@@ -210,7 +223,11 @@ impl Space {
     /// `Frozen`.
     fn lock_for_edit(&self) -> Result<Guard<'_, State>, Error> {
         let guard = self.space_lock.lock();
-        if self.freezing.load(Ordering::Acquire) == Freezing::No as u8 { Ok(guard) } else { Err(Error::Frozen) }
+        if self.freezing.load(Ordering::Acquire) == Freezing::No as u8 {
+            Ok(guard)
+        } else {
+            Err(Error::Frozen)
+        }
     }
 
     /// Destroys a Space: threads that run in it end, the reaper gives its memory back, unless others borrow it.
@@ -258,7 +275,8 @@ impl Space {
                 return true;
             }
             let mut changes = changes::Changes::new();
-            let done = self.remove_slice(from, end - from, 0, true, &mut changes, work).unwrap_or(0);
+            let done =
+                self.remove_slice(from, end - from, 0, true, &mut changes, work).unwrap_or(0);
             state.torn = from + done;
             drop(state);
             changes.finish(self);

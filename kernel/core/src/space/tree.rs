@@ -85,7 +85,12 @@ impl Tree {
             if value & TABLE != TABLE {
                 let span = span_pages(level);
                 let into = page % span;
-                return Reach::Span { entry: PageEntry(value), pages: span - into, word, whole: (into == 0).then_some(span) };
+                return Reach::Span {
+                    entry: PageEntry(value),
+                    pages: span - into,
+                    word,
+                    whole: (into == 0).then_some(span),
+                };
             }
             table = PageEntry(value).frame();
             level -= 1;
@@ -186,5 +191,9 @@ pub fn free_table(frame: Frame, domain: &Ref<Domain>) {
 pub fn check_range(offset: u64, pages: u64, limit: u64) -> Result<(u64, u64), Error> {
     let first = offset >> PAGE_SHIFT;
     let last = first.checked_add(pages).ok_or(Error::BadArgument)?;
-    if offset % PAGE_SIZE != 0 || pages == 0 || last > limit >> PAGE_SHIFT { Err(Error::BadArgument) } else { Ok((first, pages)) }
+    if offset % PAGE_SIZE != 0 || pages == 0 || last > limit >> PAGE_SHIFT {
+        Err(Error::BadArgument)
+    } else {
+        Ok((first, pages))
+    }
 }

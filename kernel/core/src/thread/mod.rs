@@ -103,7 +103,11 @@ impl Thread {
     ///
     /// # Errors
     /// As [`domain::create`]; `BadArgument` for a wrong Space or state page.
-    pub fn create(domain: &Ref<Domain>, home: Ref<Space>, state_page: Option<u64>) -> Result<Ref<Self>, Error> {
+    pub fn create(
+        domain: &Ref<Domain>,
+        home: Ref<Space>,
+        state_page: Option<u64>,
+    ) -> Result<Ref<Self>, Error> {
         if home.used_for() != SpaceUse::Home || home.roots(None).is_none() {
             return Err(Error::BadArgument);
         }
@@ -140,7 +144,12 @@ impl Thread {
     ///
     /// # Errors
     /// `WrongState`; `DomainDead`.
-    pub fn start(this: Borrow<'_, Self>, entry: u64, stack: u64, argument: u64) -> Result<(), Error> {
+    pub fn start(
+        this: Borrow<'_, Self>,
+        entry: u64,
+        stack: u64,
+        argument: u64,
+    ) -> Result<(), Error> {
         let thread = this.to_ref().ok_or(Error::NoCapability)?;
         if this.domain().borrow().is_dead() {
             return Err(Error::DomainDead);

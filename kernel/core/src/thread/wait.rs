@@ -74,7 +74,11 @@ impl WaitWord {
     }
     fn change(&self, from: u64, to: u64) -> bool {
         let word = self.0.load(Ordering::SeqCst);
-        word & PHASE == from && self.0.compare_exchange(word, word - from + to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        word & PHASE == from
+            && self
+                .0
+                .compare_exchange(word, word - from + to, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
     }
     /// Stopped becomes ready.
     pub(super) fn start(&self) -> bool {
@@ -122,7 +126,10 @@ impl WaitWord {
     /// Claims one certain wait.
     pub fn claim_exact(&self, word: u64) -> Option<Claim> {
         let claimed = word - BLOCKED + CLAIMED;
-        self.0.compare_exchange(word, claimed, Ordering::SeqCst, Ordering::SeqCst).is_ok().then_some(Claim(()))
+        self.0
+            .compare_exchange(word, claimed, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+            .then_some(Claim(()))
     }
     /// A claimed wait is over.
     fn release(&self) {

@@ -31,6 +31,7 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "domain.death_takes_all", run: death_takes_all },
     Case { name: "domain.death_of_ancestors", run: death_of_ancestors },
     Case { name: "domain.exhaustion", run: exhaustion },
+    Case { name: "domain.reaped_beside_busy_threads", run: reaped_beside_busy_threads },
 ];
 
 fn create_errors(world: &'static World) -> Outcome {
@@ -264,5 +265,44 @@ fn exhaustion(_: &'static World) -> Outcome {
     started.iter().for_each(|thread| thread.forget());
     made.iter().for_each(|notification| notification.forget());
     space.forget();
+    sandbox.close()
+}
+
+/// What died is given back although every CPU has a thread that never enters the kernel.
+fn reaped_beside_busy_threads(world: &'static World) -> Outcome {
+    use alloc::sync::Arc;
+    use core::sync::atomic::{AtomicBool, Ordering};
+    let sandbox = Sandbox::new().must("sandbox")?;
+    let over = Arc::new(AtomicBool::new(false));
+    for cpu in 1..world.cpus {
+        let over = Arc::clone(&over);
+        let busy = rt::thread::spawn(false, move || {
+            while !over.load(Ordering::Relaxed) {
+                core::hint::spin_loop();
+            }
+        });
+        busy.must("thread")?.set_affinity(1 << cpu, 100).must("affinity")?;
+    }
+    super::pin_to(0)?;
+    let domain = sandbox.domain().must("domain")?;
+    let space = Space::create(domain, SpaceUse::Hold, None).must("space")?;
+    space.zero(0, 2000, Access::READ | Access::WRITE, 1 << 8).must("zero")?;
+    domain.destroy().must("destroy")?;
+    space.forget();
+    // No operation meanwhile: only the timer can do it.
+    let mut left = Ok([u64::MAX; 4]);
+    for _ in 0..20 {
+        let end = rt::clock::deadline_in(250_000_000);
+        while rt::clock::now() < end {
+            core::hint::spin_loop();
+        }
+        left = ledger(sandbox.0);
+        if left == Ok([0; 4]) {
+            break;
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    super::pin_anywhere()?;
+    check!(left == Ok([0; 4]), "frames, objects, slots, threads left: {left:?}");
     sandbox.close()
 }
