@@ -160,8 +160,13 @@ impl Switch {
 
     /// The program's ring has room for this many bytes: tells the daemon if that is worth a frame.
     pub(crate) fn grant(&mut self, channel: u32, room: usize) {
+        // The rest of a frame that has begun to arrive has used its credit up but is not in the ring yet.
+        let arriving = match self.incoming {
+            Incoming::Data { channel: other, left } if other == channel => left,
+            _ => 0,
+        };
         let Some(known) = self.channels.get_mut(&channel).filter(|known| known.is_open && !known.ended) else { return };
-        let more = (room as u32).saturating_sub(known.granted);
+        let more = (room as u32).saturating_sub(known.granted).saturating_sub(arriving);
         if more >= contract::ring::CAPACITY / 4 {
             known.granted += more;
             self.control.push_back(Frame::Credit { channel, bytes: more });
@@ -226,6 +231,23 @@ mod tests {
             bytes.chunks(portion).for_each(|part| switch.receive(part, &mut program));
             assert_eq!((program.bytes.as_slice(), program.ended.as_slice()), (&b"hello!"[..], &[16][..]));
         }
+    }
+
+    #[test]
+    fn room_that_a_frame_will_fill_is_not_granted_again() {
+        const ROOM: usize = 16 * 1024;
+        let (mut switch, mut program) = (Switch::new(), Program::default());
+        assert!(switch.open(16));
+        switch.grant(16, ROOM);
+        let frame = stream(&[(Frame::Data { channel: 16, length: 12_000 }, &[7; 12_000])]);
+        let (first, rest) = frame.split_at(HEADER_LENGTH + 1000);
+        switch.receive(first, &mut program);
+        while switch.next_control().is_some() {}
+        switch.grant(16, ROOM - 1000);
+        assert_eq!(switch.next_control(), None);
+        switch.receive(rest, &mut program);
+        switch.grant(16, ROOM);
+        assert_eq!(switch.next_control(), Some(Frame::Credit { channel: 16, bytes: 12_000 }));
     }
 
     #[test]
