@@ -24,14 +24,22 @@ const DEV: u64 = 0x32;
 /// # Errors
 /// Of the image, or when memory is exhausted.
 pub fn furnish(root: &Rc<Node>, spec: &Spec, processes: &Rc<Processes>) -> Result<(), Errno> {
-    let place = Place { root: RefCell::new(root.clone()), working: RefCell::new(root.clone()), mask: Cell::new(0) };
+    let place = Place {
+        root: RefCell::new(root.clone()),
+        working: RefCell::new(root.clone()),
+        mask: Cell::new(0),
+    };
     let credentials = Credentials::new(0, 0, Vec::new());
     let walker = Walker { place: &place, credentials: &credentials, start: None };
     for (path, contents) in &spec.files {
         write_file(&walker, path, contents)?;
     }
     let devices = devices()?;
-    for (path, file_system) in [(&b"/proc"[..], proc::proc_root(processes)), (b"/sys", proc::sys_root(processes)), (b"/dev", devices)] {
+    for (path, file_system) in [
+        (&b"/proc"[..], proc::proc_root(processes)),
+        (b"/sys", proc::sys_root(processes)),
+        (b"/dev", devices),
+    ] {
         make_directories(&walker, path)?.mount(file_system)?;
     }
     // The root's flag comes last: until then everything above is written.
@@ -48,7 +56,8 @@ pub fn furnish(root: &Rc<Node>, spec: &Spec, processes: &Rc<Processes>) -> Resul
 fn devices() -> Result<Rc<Node>, Errno> {
     let root = Node::empty_directory(0o755, 0, 0, DEV);
     let device = |name: &[u8], major, minor, mode| {
-        let node = Node::new(Kind::Device, S_IFCHR | mode, 0, 0, node::device_number(major, minor), DEV);
+        let node =
+            Node::new(Kind::Device, S_IFCHR | mode, 0, 0, node::device_number(major, minor), DEV);
         root.link(name, node)
     };
     device(b"null", 1, 3, 0o666)?;
@@ -59,17 +68,26 @@ fn devices() -> Result<Rc<Node>, Errno> {
     device(b"tty", 5, 0, 0o666)?;
     device(b"console", 5, 1, 0o620)?;
     device(b"ptmx", 5, 2, 0o666)?;
-    for (name, target) in [(&b"fd"[..], &b"/proc/self/fd"[..]), (b"stdin", b"/proc/self/fd/0"), (b"stdout", b"/proc/self/fd/1"), (b"stderr", b"/proc/self/fd/2")] {
+    for (name, target) in [
+        (&b"fd"[..], &b"/proc/self/fd"[..]),
+        (b"stdin", b"/proc/self/fd/0"),
+        (b"stdout", b"/proc/self/fd/1"),
+        (b"stderr", b"/proc/self/fd/2"),
+    ] {
         root.link(name, Node::new(Kind::Symlink(target.into()), S_IFLNK | 0o777, 0, 0, 0, DEV))?;
     }
     let shm = Node::new(Kind::Directory(Directory::new(None)), S_IFDIR | 0o1777, 0, 0, 0, DEV);
     root.link(b"shm", shm)?;
     let pts = Node::empty_directory(0o755, 0, 0, DEV);
     for number in 0..64_u32 {
-        let node = Node::new(Kind::Device, S_IFCHR | 0o620, 0, 5, node::device_number(136, number), DEV);
+        let node =
+            Node::new(Kind::Device, S_IFCHR | 0o620, 0, 5, node::device_number(136, number), DEV);
         pts.link(alloc::format!("{number}").as_bytes(), node)?;
     }
-    pts.link(b"ptmx", Node::new(Kind::Device, S_IFCHR | 0o666, 0, 0, node::device_number(5, 2), DEV))?;
+    pts.link(
+        b"ptmx",
+        Node::new(Kind::Device, S_IFCHR | 0o666, 0, 0, node::device_number(5, 2), DEV),
+    )?;
     root.link(b"pts", pts)?;
     Ok(root)
 }

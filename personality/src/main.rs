@@ -34,9 +34,13 @@ fn run() -> Result<(), &'static str> {
     decoder.feed(&block.payload);
     let spec: Spec = decoder.next().ok().flatten().ok_or("the spec is malformed")?;
     time::set_epoch(spec.epoch_nanoseconds.saturating_sub(rt::clock::since_boot()));
-    let root = open_layers().map_err(|_| "a layer is no EROFS image")?.root().map_err(|_| "a layer is broken")?;
+    let root = open_layers()
+        .map_err(|_| "a layer is no EROFS image")?
+        .root()
+        .map_err(|_| "a layer is broken")?;
     let processes = Rc::new(Processes::default());
-    file_system::furnish(&root, &spec, &processes).map_err(|_| "the file systems cannot be set up")?;
+    file_system::furnish(&root, &spec, &processes)
+        .map_err(|_| "the file systems cannot be set up")?;
     let notification = startup::capability("port.notification").map(Notification);
     let first = spec.process;
     SYSTEM.set(System {
@@ -79,14 +83,17 @@ fn open_layers() -> Result<Rc<Layers>, personality::linux::Errno> {
     let mut layers = Vec::new();
     for index in 0..startup::value("layers").unwrap_or(0) {
         let name = format!("layer.{index}");
-        let (Some(slot), Some(length)) = (startup::capability(&name), startup::value(&name)) else { break };
+        let (Some(slot), Some(length)) = (startup::capability(&name), startup::value(&name)) else {
+            break;
+        };
         layers.push(Layer::new(Space(slot), length)?);
     }
     Layers::open(layers)
 }
 
 fn open_port() -> Option<Port> {
-    let (space, doorbell) = (startup::capability("port.space")?, startup::capability("port.doorbell")?);
+    let (space, doorbell) =
+        (startup::capability("port.space")?, startup::capability("port.doorbell")?);
     let bits = startup::value("port.bits")?;
     Port::open(Space(space), Side::Program, Notification(doorbell), bits).ok()
 }

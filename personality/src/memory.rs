@@ -137,7 +137,15 @@ impl Memory {
             environment: self.environment.clone(),
         };
         let pages = (GUEST_MAX - GUEST_MIN) / PAGE;
-        space.map(GUEST_MIN, self.space, GUEST_MIN, pages, MapMode::Snapshot, Access::empty(), false)?;
+        space.map(
+            GUEST_MIN,
+            self.space,
+            GUEST_MIN,
+            pages,
+            MapMode::Snapshot,
+            Access::empty(),
+            false,
+        )?;
         Ok(copy)
     }
 
@@ -166,7 +174,8 @@ impl Memory {
         let areas = self.areas.borrow();
         let mut end = self.top.get();
         loop {
-            let start = end.checked_sub(length).filter(|start| *start >= GUEST_MIN).ok_or(Errno::ENOMEM)?;
+            let start =
+                end.checked_sub(length).filter(|start| *start >= GUEST_MIN).ok_or(Errno::ENOMEM)?;
             match areas.range(..end).next_back() {
                 Some((area_start, area)) if area.end > start => end = *area_start,
                 _ => return Ok(start),
@@ -178,7 +187,14 @@ impl Memory {
     ///
     /// # Errors
     /// `EINVAL`, `ENOMEM`, `EEXIST` (`no_replace`), `EACCES`, errors of the file.
-    pub fn map(&self, hint: u64, length: u64, fixed: bool, no_replace: bool, mapping: &Mapping) -> Result<u64, Errno> {
+    pub fn map(
+        &self,
+        hint: u64,
+        length: u64,
+        fixed: bool,
+        no_replace: bool,
+        mapping: &Mapping,
+    ) -> Result<u64, Errno> {
         let length = whole_pages(length)?;
         let start = if fixed {
             if hint % PAGE != 0 {
@@ -194,7 +210,10 @@ impl Memory {
             hint
         } else {
             let hint = hint & !(PAGE - 1);
-            let fits = hint >= GUEST_MIN && hint.checked_add(length).is_some_and(|end| end <= self.top.get() && self.is_free(hint, end));
+            let fits = hint >= GUEST_MIN
+                && hint
+                    .checked_add(length)
+                    .is_some_and(|end| end <= self.top.get() && self.is_free(hint, end));
             if fits { hint } else { self.find_free(length)? }
         };
         if self.areas.borrow().len() >= MAX_AREAS {
@@ -204,14 +223,17 @@ impl Memory {
             let _ = self.space.unmap(start, length / PAGE);
             return Err(errno);
         }
-        self.insert(start, Area {
-            end: start + length,
-            protection: mapping.protection,
-            flags: mapping.flags | if mapping.shared { MAP_SHARED } else { 0 },
-            file: mapping.file.clone(),
-            name: mapping.name,
-            path: mapping.path.clone(),
-        });
+        self.insert(
+            start,
+            Area {
+                end: start + length,
+                protection: mapping.protection,
+                flags: mapping.flags | if mapping.shared { MAP_SHARED } else { 0 },
+                file: mapping.file.clone(),
+                name: mapping.name,
+                path: mapping.path.clone(),
+            },
+        );
         Ok(start)
     }
 
@@ -259,7 +281,14 @@ impl Memory {
     }
 
     /// Maps the pages of a file from where they lie, runs of image pages at once. Pages beyond its end stay holes.
-    fn fill_file(&self, start: u64, pages: u64, mapping: &Mapping, node: &Rc<Node>, offset: u64) -> Result<(), Errno> {
+    fn fill_file(
+        &self,
+        start: u64,
+        pages: u64,
+        mapping: &Mapping,
+        node: &Rc<Node>,
+        offset: u64,
+    ) -> Result<(), Errno> {
         let Kind::File(data) = &node.kind else { return Err(Errno::ENODEV) };
         let access = access(mapping.protection);
         let first = offset / PAGE;
@@ -270,7 +299,15 @@ impl Memory {
             match data.page_source(first + page, mapping.shared)? {
                 PageSource::Own(own) => {
                     let mode = if mapping.shared { MapMode::Share } else { MapMode::Private };
-                    self.map_page(at, home_space(), own.home_offset(), 1, mode, access, mapping.shared)?;
+                    self.map_page(
+                        at,
+                        home_space(),
+                        own.home_offset(),
+                        1,
+                        mode,
+                        access,
+                        mapping.shared,
+                    )?;
                     page += 1;
                 }
                 PageSource::Layer(space, begin) => {
@@ -293,7 +330,16 @@ impl Memory {
         Ok(())
     }
 
-    fn map_page(&self, at: u64, from: Space, offset: u64, pages: u64, mode: MapMode, access: Access, shared: bool) -> Result<(), Errno> {
+    fn map_page(
+        &self,
+        at: u64,
+        from: Space,
+        offset: u64,
+        pages: u64,
+        mode: MapMode,
+        access: Access,
+        shared: bool,
+    ) -> Result<(), Errno> {
         // Mapped with what the file allows, so that mprotect may grant it later.
         let full = if mode == MapMode::Share { Access::READ | Access::WRITE } else { access };
         self.space.map(at, from, offset, pages, mode, full, shared)?;
@@ -328,7 +374,11 @@ impl Memory {
     /// A file was shortened: its pages beyond the new end become holes, and touching them an error.
     pub fn forget_beyond(&self, node: &Rc<Node>, size: u64) {
         for (start, area) in &*self.areas.borrow() {
-            let Some((_, offset)) = area.file.as_ref().filter(|(mapped, _)| Rc::ptr_eq(mapped, node)) else { continue };
+            let Some((_, offset)) =
+                area.file.as_ref().filter(|(mapped, _)| Rc::ptr_eq(mapped, node))
+            else {
+                continue;
+            };
             let kept = size.next_multiple_of(PAGE).saturating_sub(*offset).min(area.end - start);
             let gone = (area.end - start - kept) / PAGE;
             if gone > 0 {
@@ -346,7 +396,10 @@ impl Memory {
         if start % PAGE != 0 || length == 0 {
             return Err(Errno::EINVAL);
         }
-        let end = start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE)).ok_or(Errno::EINVAL)?;
+        let end = start
+            .checked_add(length)
+            .and_then(|end| end.checked_next_multiple_of(PAGE))
+            .ok_or(Errno::EINVAL)?;
         if end > GUEST_MAX {
             return Err(Errno::EINVAL);
         }
@@ -359,7 +412,8 @@ impl Memory {
         }
         self.split(start);
         self.split(end);
-        let keys: Vec<u64> = self.areas.borrow().range(start..end).map(|(start, _)| *start).collect();
+        let keys: Vec<u64> =
+            self.areas.borrow().range(start..end).map(|(start, _)| *start).collect();
         for key in keys {
             let area = self.areas.borrow_mut().remove(&key);
             if let Some(area) = area {
@@ -392,7 +446,10 @@ impl Memory {
         if start % PAGE != 0 {
             return Err(Errno::EINVAL);
         }
-        let end = start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE)).ok_or(Errno::ENOMEM)?;
+        let end = start
+            .checked_add(length)
+            .and_then(|end| end.checked_next_multiple_of(PAGE))
+            .ok_or(Errno::ENOMEM)?;
         if start == end {
             return Ok(());
         }
@@ -403,7 +460,11 @@ impl Memory {
         self.split(end);
         let result = self.space.protect(start, (end - start) / PAGE, access(protection));
         if let Err(error) = result {
-            return Err(if error == kernel_abi::Error::MissingRight { Errno::EACCES } else { Errno::ENOMEM });
+            return Err(if error == kernel_abi::Error::MissingRight {
+                Errno::EACCES
+            } else {
+                Errno::ENOMEM
+            });
         }
         for (_, area) in self.areas.borrow_mut().range_mut(start..end) {
             area.protection = protection;
@@ -435,7 +496,9 @@ impl Memory {
             .borrow()
             .range(..end)
             .filter(|(_, area)| area.end > start)
-            .map(|(key, area)| ((*key).max(start), area.end.min(end), Area { end: *key, ..area.clone() }))
+            .map(|(key, area)| {
+                ((*key).max(start), area.end.min(end), Area { end: *key, ..area.clone() })
+            })
             .collect();
         for (from, to, area) in parts {
             if area.flags & MAP_SHARED != 0 {
@@ -444,7 +507,14 @@ impl Memory {
             let key = area.end;
             self.space.unmap(from, (to - from) / PAGE)?;
             let file = area.file.map(|(node, offset)| (node, offset + (from - key)));
-            let mapping = Mapping { protection: area.protection, shared: false, file, flags: 0, name: "", path: None };
+            let mapping = Mapping {
+                protection: area.protection,
+                shared: false,
+                file,
+                flags: 0,
+                name: "",
+                path: None,
+            };
             self.fill(from, (to - from) / PAGE, &mapping)?;
         }
         Ok(())
@@ -454,10 +524,21 @@ impl Memory {
     ///
     /// # Errors
     /// `EFAULT` (not one mapping), `ENOMEM`, `EINVAL`.
-    pub fn remap(&self, old: u64, old_length: u64, new_length: u64, may_move: bool, fixed: Option<u64>) -> Result<u64, Errno> {
+    pub fn remap(
+        &self,
+        old: u64,
+        old_length: u64,
+        new_length: u64,
+        may_move: bool,
+        fixed: Option<u64>,
+    ) -> Result<u64, Errno> {
         let new_length = whole_pages(new_length)?;
-        let old_length = if old_length == 0 { return Err(Errno::EINVAL) } else { whole_pages(old_length)? };
-        let (start, area) = self.area_at(old).filter(|(_, area)| old + old_length <= area.end).ok_or(Errno::EFAULT)?;
+        let old_length =
+            if old_length == 0 { return Err(Errno::EINVAL) } else { whole_pages(old_length)? };
+        let (start, area) = self
+            .area_at(old)
+            .filter(|(_, area)| old + old_length <= area.end)
+            .ok_or(Errno::EFAULT)?;
         if fixed.is_none() && new_length <= old_length {
             self.unmap_range(old + new_length, old + old_length)?;
             return Ok(old);
@@ -465,14 +546,21 @@ impl Memory {
         let grown = Mapping {
             protection: area.protection,
             shared: area.flags & MAP_SHARED != 0,
-            file: area.file.clone().map(|(node, offset)| (node, offset + (old - start) + old_length)),
+            file: area
+                .file
+                .clone()
+                .map(|(node, offset)| (node, offset + (old - start) + old_length)),
             flags: area.flags & MAP_GROWSDOWN,
             name: area.name,
             path: area.path.clone(),
         };
         let end = old + old_length;
         let extra = new_length.saturating_sub(old_length);
-        if fixed.is_none() && end == area.end && end + extra <= self.top.get() && self.is_free(end, end + extra) {
+        if fixed.is_none()
+            && end == area.end
+            && end + extra <= self.top.get()
+            && self.is_free(end, end + extra)
+        {
             self.map(end, extra, true, true, &grown)?;
             return Ok(old);
         }
@@ -482,7 +570,10 @@ impl Memory {
         let target = match fixed {
             Some(target) => {
                 let overlaps = target < end && old < target.saturating_add(new_length);
-                if target % PAGE != 0 || overlaps || target.checked_add(new_length).is_none_or(|end| end > GUEST_MAX) {
+                if target % PAGE != 0
+                    || overlaps
+                    || target.checked_add(new_length).is_none_or(|end| end > GUEST_MAX)
+                {
                     return Err(Errno::EINVAL);
                 }
                 self.unmap_range(target, target + new_length)?;
@@ -491,7 +582,15 @@ impl Memory {
             None => self.find_free(new_length)?,
         };
         let moved = old_length.min(new_length);
-        self.space.map(target, self.space, old, moved / PAGE, MapMode::Move, Access::empty(), false)?;
+        self.space.map(
+            target,
+            self.space,
+            old,
+            moved / PAGE,
+            MapMode::Move,
+            Access::empty(),
+            false,
+        )?;
         self.split(old);
         self.split(end);
         let area = self.areas.borrow_mut().remove(&old).ok_or(Errno::EFAULT)?;
@@ -511,7 +610,14 @@ impl Memory {
         }
         let (old, new) = (current.next_multiple_of(PAGE), wanted.next_multiple_of(PAGE));
         if new > old {
-            let mapping = Mapping { protection: PROT_READ | PROT_WRITE, shared: false, file: None, flags: 0, name: "[heap]", path: None };
+            let mapping = Mapping {
+                protection: PROT_READ | PROT_WRITE,
+                shared: false,
+                file: None,
+                flags: 0,
+                name: "[heap]",
+                path: None,
+            };
             if self.map(old, new - old, true, true, &mapping).is_err() {
                 return current;
             }

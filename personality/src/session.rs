@@ -3,13 +3,10 @@
 //! Nothing the daemon says can harm more than this compartment; still, everything is checked before it is used.
 
 use crate::{
-    file::{
-        Object, OpenFile,
-        path::Walker,
-        stream::Stream,
-        terminal::Terminal,
+    file::{Object, OpenFile, path::Walker, stream::Stream, terminal::Terminal},
+    linux::{
+        Errno, O_RDONLY, O_RDWR, O_WRONLY, SIGALRM, SIGCONT, SIGHUP, SIGWINCH, layouts::Winsize,
     },
-    linux::{Errno, O_RDONLY, O_RDWR, O_WRONLY, SIGALRM, SIGCONT, SIGHUP, SIGWINCH, layouts::Winsize},
     machine::Handed,
     system::{SYSTEM, System},
     task::{Life, Place, Process, Task, credentials::Credentials, exec, exit, fork, run, signal},
@@ -23,7 +20,8 @@ use alloc::{
 };
 use contract::{
     compartment::{
-        Answer, ExitStatus, FromCompartment, INITIAL_WINDOW, MAX_BYTES, ProcessRecord, ProcessSpec, Question, StartFailure, ToCompartment,
+        Answer, ExitStatus, FromCompartment, INITIAL_WINDOW, MAX_BYTES, ProcessRecord, ProcessSpec,
+        Question, StartFailure, ToCompartment,
     },
     wire::{self, Decoder},
 };
@@ -123,7 +121,8 @@ fn flush(system: &mut System) {
         flush_process(system, number);
     }
     system.session.send();
-    let is_over = system.session.started.get(&0).is_some_and(|started| started.is_over) && system.processes.task_count() == 0;
+    let is_over = system.session.started.get(&0).is_some_and(|started| started.is_over)
+        && system.processes.task_count() == 0;
     if is_over && system.session.out.is_empty() {
         rt::exit();
     }
@@ -134,15 +133,23 @@ fn flush(system: &mut System) {
 
 /// Terminals whose master has gone tell their sessions.
 fn hang_up_terminals(system: &System) {
-    let terminals: Vec<Rc<Terminal>> = system.terminals.map.borrow().values().filter_map(alloc::rc::Weak::upgrade).collect();
+    let terminals: Vec<Rc<Terminal>> =
+        system.terminals.map.borrow().values().filter_map(alloc::rc::Weak::upgrade).collect();
     for terminal in terminals.into_iter().filter(|terminal| terminal.hangs_up.take()) {
         let leader = system.processes.get(terminal.session.get());
         for signo in [SIGHUP, SIGCONT] {
             if let Some(leader) = &leader {
                 signal::send_to_process(leader, signo, signal::info_from_kernel(signo));
             }
-            if terminal.foreground.get() != 0 && Some(terminal.foreground.get()) != leader.as_ref().map(|leader| leader.group.get()) {
-                system.signal_group(terminal.foreground.get(), signo, signal::info_from_kernel(signo));
+            if terminal.foreground.get() != 0
+                && Some(terminal.foreground.get())
+                    != leader.as_ref().map(|leader| leader.group.get())
+            {
+                system.signal_group(
+                    terminal.foreground.get(),
+                    signo,
+                    signal::info_from_kernel(signo),
+                );
             }
         }
     }
@@ -173,10 +180,14 @@ fn flush_process(system: &mut System, number: u32) {
 
 fn end_stream(system: &mut System, number: u32, index: usize) {
     let Some(started) = system.session.started.get_mut(&number) else { return };
-    let is_done = started.outputs[index].as_ref().is_some_and(|stream| stream.length() == 0 && !stream.is_used());
+    let is_done = started.outputs[index]
+        .as_ref()
+        .is_some_and(|stream| stream.length() == 0 && !stream.is_used());
     if is_done && !started.ended[index] {
         started.ended[index] = true;
-        system.session.say(&FromCompartment::EndOutput { process: number, stream: index as u8 + 1 });
+        system
+            .session
+            .say(&FromCompartment::EndOutput { process: number, stream: index as u8 + 1 });
     }
 }
 
@@ -202,7 +213,9 @@ fn report_end(system: &mut System, number: u32) {
     system.processes.remove(process.pid);
     let status = match status & 0x7f {
         0 => ExitStatus::Code((status >> 8) as u8),
-        signal => ExitStatus::Signal { signal: signal as u8, out_of_memory: process.out_of_memory.get() },
+        signal => {
+            ExitStatus::Signal { signal: signal as u8, out_of_memory: process.out_of_memory.get() }
+        }
     };
     system.session.say(&FromCompartment::Exited { process: number, status });
 }
@@ -245,28 +258,43 @@ fn handle(system: &mut System, message: ToCompartment) {
         }
         ToCompartment::Input { process, bytes } => input(system, process, &bytes),
         ToCompartment::EndInput { process } => {
-            if let Some(stream) = system.session.started.get(&process).and_then(|started| started.input.clone()) {
+            if let Some(stream) =
+                system.session.started.get(&process).and_then(|started| started.input.clone())
+            {
                 stream.end();
             }
         }
         ToCompartment::Window { process, stream, bytes } => {
             let started = system.session.started.get_mut(&process);
-            if let Some(window) = started.and_then(|started| started.windows.get_mut(usize::from(stream).wrapping_sub(1))) {
+            if let Some(window) = started
+                .and_then(|started| started.windows.get_mut(usize::from(stream).wrapping_sub(1)))
+            {
                 *window = window.saturating_add(bytes);
             }
         }
         ToCompartment::Signal { process, signal } => {
-            let target = system.session.started.get(&process).and_then(|started| started.process.clone());
+            let target =
+                system.session.started.get(&process).and_then(|started| started.process.clone());
             if let Some(process) = target.filter(|_| (1..=64).contains(&signal)) {
                 signal::send_to_process(&process, signal, signal::info_from_kernel(signal));
             }
         }
         ToCompartment::Resize { process, size } => {
-            let terminal = system.session.started.get(&process).and_then(|started| started.terminal.clone());
+            let terminal =
+                system.session.started.get(&process).and_then(|started| started.terminal.clone());
             if let Some(terminal) = terminal
-                && terminal.set_size(Winsize { rows: size.rows, columns: size.columns, xpixel: 0, ypixel: 0 })
+                && terminal.set_size(Winsize {
+                    rows: size.rows,
+                    columns: size.columns,
+                    xpixel: 0,
+                    ypixel: 0,
+                })
             {
-                system.signal_group(terminal.foreground.get(), SIGWINCH, signal::info_from_kernel(SIGWINCH));
+                system.signal_group(
+                    terminal.foreground.get(),
+                    SIGWINCH,
+                    signal::info_from_kernel(SIGWINCH),
+                );
             }
         }
         ToCompartment::Exec { process, spec } => {
@@ -281,7 +309,11 @@ fn handle(system: &mut System, message: ToCompartment) {
         ToCompartment::ArchiveData { .. } => {}
         ToCompartment::Budget(budget) => {
             let limit = budget.memory.is_some() || budget.threads.is_some();
-            if limit || budget.cpu_millis.is_some() || budget.cpu_weight.is_some() || budget.cpu_set.is_some() {
+            if limit
+                || budget.cpu_millis.is_some()
+                || budget.cpu_weight.is_some()
+                || budget.cpu_set.is_some()
+            {
                 let own = &mut system.budget;
                 own.memory = budget.memory.or(own.memory);
                 own.threads = budget.threads.or(own.threads);
@@ -300,7 +332,11 @@ fn input(system: &mut System, number: u32, bytes: &[u8]) {
         while !rest.is_empty() {
             let (used, signo) = terminal.type_in(rest);
             if let Some(signo) = signo {
-                system.signal_group(terminal.foreground.get(), signo, signal::info_from_kernel(signo));
+                system.signal_group(
+                    terminal.foreground.get(),
+                    signo,
+                    signal::info_from_kernel(signo),
+                );
             }
             if used == 0 {
                 break;
@@ -316,16 +352,25 @@ fn input(system: &mut System, number: u32, bytes: &[u8]) {
 
 fn answer(system: &System, what: &Question) -> Answer {
     match what {
-        Question::Processes => Answer::Processes(system.processes.all().iter().map(|process| record(process)).collect()),
-        Question::Gaps => Answer::Gaps(system.gaps.iter().map(|(name, count)| ((*name).to_string(), *count)).collect()),
-        _ => Answer::Failed { errno: Errno::ENOSYS.0, message: String::from("this question is not supported") },
+        Question::Processes => Answer::Processes(
+            system.processes.all().iter().map(|process| record(process)).collect(),
+        ),
+        Question::Gaps => Answer::Gaps(
+            system.gaps.iter().map(|(name, count)| ((*name).to_string(), *count)).collect(),
+        ),
+        _ => Answer::Failed {
+            errno: Errno::ENOSYS.0,
+            message: String::from("this question is not supported"),
+        },
     }
 }
 
 fn record(process: &Process) -> ProcessRecord {
-    let terminal = process.terminal.borrow().as_ref().map_or_else(String::new, |terminal| match terminal.index {
-        Some(index) => format!("pts/{index}"),
-        None => String::from("console"),
+    let terminal = process.terminal.borrow().as_ref().map_or_else(String::new, |terminal| {
+        match terminal.index {
+            Some(index) => format!("pts/{index}"),
+            None => String::from("console"),
+        }
     });
     ProcessRecord {
         pid: process.pid.cast_unsigned(),
@@ -369,7 +414,11 @@ fn refused(errno: Errno) -> StartFailure {
 }
 
 fn try_start(system: &mut System, number: u32, spec: ProcessSpec) -> Result<(), StartFailure> {
-    let place = Rc::new(Place { root: RefCell::new(system.root.clone()), working: RefCell::new(system.root.clone()), mask: Cell::new(0o022) });
+    let place = Rc::new(Place {
+        root: RefCell::new(system.root.clone()),
+        working: RefCell::new(system.root.clone()),
+        mask: Cell::new(0o022),
+    });
     let user = crate::session::users::resolve(&place, &spec.user, &spec.groups)?;
     let pid = if number == 0 { 1 } else { system.processes.take_number().map_err(refused)? };
     let process = fork::first_process(&system.processes, pid, number).map_err(refused)?;
@@ -418,7 +467,9 @@ fn furnish(
         is_over: false,
     };
     let mut files = crate::file::FileTable::default();
-    let mut add = |object, flags| files.insert(OpenFile::new(object, None, flags, Vec::new()), false, 0, 1024).map(|_| ());
+    let mut add = |object, flags| {
+        files.insert(OpenFile::new(object, None, flags, Vec::new()), false, 0, 1024).map(|_| ())
+    };
     if let Some(size) = spec.terminal {
         let terminal = if number == 0 {
             let terminal = Rc::new(Terminal::new(None, size.rows, size.columns));
@@ -461,7 +512,12 @@ fn furnish(
         mask: Cell::new(0),
         saved_mask: Cell::new(None),
         pending: RefCell::default(),
-        alternate_stack: Cell::new(crate::linux::layouts::Sigaltstack { sp: 0, flags: signal::SS_DISABLE, padding: 0, size: 0 }),
+        alternate_stack: Cell::new(crate::linux::layouts::Sigaltstack {
+            sp: 0,
+            flags: signal::SS_DISABLE,
+            padding: 0,
+            size: 0,
+        }),
         clear_tid: Cell::new(0),
         robust_list: Cell::new(0),
         call: Cell::default(),
@@ -505,16 +561,27 @@ fn begin(handed: Handed<(Rc<Task>, ProcessSpec, Vec<u8>)>, number: u32) {
     run::run(task);
 }
 
-fn load(system: &System, task: &Rc<Task>, spec: &ProcessSpec, home: &[u8]) -> Result<(), StartFailure> {
+fn load(
+    system: &System,
+    task: &Rc<Task>,
+    spec: &ProcessSpec,
+    home: &[u8],
+) -> Result<(), StartFailure> {
     let place = task.place();
     let credentials = task.credentials();
     let walker = Walker { place: &place, credentials: &credentials, start: None };
     let root = Credentials::new(0, 0, Vec::new());
     let all = Walker { place: &place, credentials: &root, start: None };
     if !spec.working_directory.is_empty() {
-        let node = crate::file_system::make_directories(&all, &spec.working_directory).map_err(|errno| {
-            StartFailure::Refused(format!("working directory {}: {}", String::from_utf8_lossy(&spec.working_directory), errno.name()))
-        })?;
+        let node = crate::file_system::make_directories(&all, &spec.working_directory).map_err(
+            |errno| {
+                StartFailure::Refused(format!(
+                    "working directory {}: {}",
+                    String::from_utf8_lossy(&spec.working_directory),
+                    errno.name()
+                ))
+            },
+        )?;
         *place.working.borrow_mut() = node;
     }
     let mut environment = spec.environment.clone();
@@ -526,7 +593,11 @@ fn load(system: &System, task: &Rc<Task>, spec: &ProcessSpec, home: &[u8]) -> Re
     let request = exec::Request { node, path, arguments: spec.arguments.clone(), environment };
     let loaded = exec::load(request, &walker, &task.process).map_err(|errno| {
         let text = format!("{}: {}", String::from_utf8_lossy(&name), describe(errno));
-        if errno == Errno::ENOENT { StartFailure::NotFound(text) } else { StartFailure::NotExecutable(text) }
+        if errno == Errno::ENOENT {
+            StartFailure::NotFound(text)
+        } else {
+            StartFailure::NotExecutable(text)
+        }
     })?;
     exec::enter(task, loaded);
     let _ = system;
@@ -544,16 +615,23 @@ fn describe(errno: Errno) -> &'static str {
 }
 
 /// Finds a program as execvp(3) does.
-fn find_program(walker: &Walker<'_>, name: &[u8], environment: &[Vec<u8>]) -> Result<(Rc<crate::file::Node>, Vec<u8>), StartFailure> {
+fn find_program(
+    walker: &Walker<'_>,
+    name: &[u8],
+    environment: &[Vec<u8>],
+) -> Result<(Rc<crate::file::Node>, Vec<u8>), StartFailure> {
     let text = String::from_utf8_lossy(name).into_owned();
     if name.contains(&b'/') {
         return match walker.find(name, true) {
             Ok(node) => Ok((node, name.to_vec())),
-            Err(Errno::EACCES) => Err(StartFailure::NotExecutable(format!("{text}: permission denied"))),
+            Err(Errno::EACCES) => {
+                Err(StartFailure::NotExecutable(format!("{text}: permission denied")))
+            }
             Err(errno) => Err(StartFailure::NotFound(format!("{text}: {}", describe(errno)))),
         };
     }
-    let path = environment.iter().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
+    let path =
+        environment.iter().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
     let mut denied = false;
     for directory in path.split(|byte| *byte == b':') {
         let directory = if directory.is_empty() { b"." } else { directory };

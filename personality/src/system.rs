@@ -47,7 +47,10 @@ pub mod time {
     /// As a structure.
     #[must_use]
     pub const fn timespec(nanoseconds: u64) -> Timespec {
-        Timespec { seconds: (nanoseconds / 1_000_000_000) as i64, nanoseconds: (nanoseconds % 1_000_000_000) as i64 }
+        Timespec {
+            seconds: (nanoseconds / 1_000_000_000) as i64,
+            nanoseconds: (nanoseconds % 1_000_000_000) as i64,
+        }
     }
 }
 

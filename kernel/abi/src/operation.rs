@@ -110,8 +110,8 @@ operations! {
     32 SpaceCreate "Creates a Space."
         args ["Domain", "slot", "use (SpaceUse)", "home Space (for guest Spaces)"] rights "CREATE; RUN on the home Space" returns "0"
         errors [SlotOccupied "slot", OutOfFrames "budget", OutOfObjects "budget", DomainDead "Domain", BadArgument "use, or the home is no home Space"]
-    33 SpaceZero "Leaves demand-zero markers in a range of holes; bit 8 of the access word populates the pages at once, bit 9 sets the shared bit."
-        args ["Space", "offset", "pages", "access (also the maximum)"] rights "EDIT" returns "pages done"
+    33 SpaceZero "Leaves demand-zero markers in a range of holes; bit 8 of the access word populates the pages at once, bit 9 sets the shared bit, bit 10 lets them be made executable later."
+        args ["Space", "offset", "pages", "access (also the maximum, but for bit 10)"] rights "EDIT" returns "pages done"
         errors [Overlap "a page in the slice is not a hole", Frozen "the Space is frozen", OutOfFrames "budget", BadArgument "range or access; write with execute is allowed only in guest Spaces"]
     34 SpaceMap "Maps a range of one Space into another, see `MapMode`."
         args ["destination Space", "destination offset", "source Space", "source offset", "pages", "mode | access << 16 | MAP_SHARED_BIT"] rights "EDIT on the destination; MAP_* on the source as the access needs; EDIT on the source for Snapshot and Move" returns "pages done"

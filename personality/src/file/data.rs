@@ -42,13 +42,24 @@ impl FileData {
     /// An empty file.
     #[must_use]
     pub const fn new() -> Self {
-        Self { pages: RefCell::new(BTreeMap::new()), size: Cell::new(0), lower: None, lower_limit: Cell::new(0), seals: Cell::new(0) }
+        Self {
+            pages: RefCell::new(BTreeMap::new()),
+            size: Cell::new(0),
+            lower: None,
+            lower_limit: Cell::new(0),
+            seals: Cell::new(0),
+        }
     }
     /// A file of an image.
     #[must_use]
     pub fn over(lower: LowerFile) -> Self {
         let size = lower.size();
-        Self { size: Cell::new(size), lower_limit: Cell::new(size), lower: Some(lower), ..Self::new() }
+        Self {
+            size: Cell::new(size),
+            lower_limit: Cell::new(size),
+            lower: Some(lower),
+            ..Self::new()
+        }
     }
     /// Bytes it has.
     #[inline]
@@ -92,7 +103,12 @@ impl FileData {
                 sink.put_page(&page, within as usize, in_page).map(|()| in_page)
             } else {
                 // Image bytes lie together: as far as no page of ours covers them.
-                let next = self.pages.borrow().range(at / PAGE..).next().map_or(u64::MAX, |(index, _)| index.saturating_mul(PAGE));
+                let next = self
+                    .pages
+                    .borrow()
+                    .range(at / PAGE..)
+                    .next()
+                    .map_or(u64::MAX, |(index, _)| index.saturating_mul(PAGE));
                 let length = usize::try_from(length.min(next - at)).unwrap_or(usize::MAX);
                 let bytes = self.lower_bytes(at, length)?;
                 if bytes.is_empty() {
@@ -142,13 +158,19 @@ impl FileData {
         let begun = source.done();
         while source.left() > 0 {
             if at >= MAX_SIZE {
-                return if source.done() == begun { Err(Errno::EFBIG) } else { Ok(source.done() - begun) };
+                return if source.done() == begun {
+                    Err(Errno::EFBIG)
+                } else {
+                    Ok(source.done() - begun)
+                };
             }
             let within = at % PAGE;
             let length = (source.left() as u64).min(PAGE - within) as usize;
             let result = self.own_page(at / PAGE, length as u64 == PAGE).and_then(|page| {
                 // A page that could not be filled must not show what its frame held before.
-                source.take_page(&page, within as usize, length).inspect_err(|_| page.zero(within as usize, length))
+                source
+                    .take_page(&page, within as usize, length)
+                    .inspect_err(|_| page.zero(within as usize, length))
             });
             if let Err(errno) = result {
                 let errno = if errno == Errno::ENOMEM { Errno::ENOSPC } else { errno };
@@ -215,7 +237,9 @@ impl FileData {
             if now == PAGE && !shows_lower {
                 self.pages.borrow_mut().remove(&(at / PAGE));
             } else if shows_lower || self.page(at / PAGE).is_some() {
-                self.own_page(at / PAGE, false).map_err(|_| Errno::ENOSPC)?.zero(within as usize, now as usize);
+                self.own_page(at / PAGE, false)
+                    .map_err(|_| Errno::ENOSPC)?
+                    .zero(within as usize, now as usize);
             }
             at += now;
         }
@@ -231,7 +255,8 @@ impl FileData {
         }
         let mut index = offset / PAGE;
         while index * PAGE < size {
-            let has_data = self.lower_limit.get() > index * PAGE || self.pages.borrow().contains_key(&index);
+            let has_data =
+                self.lower_limit.get() > index * PAGE || self.pages.borrow().contains_key(&index);
             if has_data != hole {
                 return Some((index * PAGE).max(offset));
             }
@@ -256,7 +281,8 @@ impl FileData {
         if shown <= start {
             return Ok(PageSource::Zero);
         }
-        let is_whole = shown >= start + PAGE || shown == self.lower.as_ref().map_or(0, LowerFile::size);
+        let is_whole =
+            shown >= start + PAGE || shown == self.lower.as_ref().map_or(0, LowerFile::size);
         match self.lower.as_ref().and_then(|lower| lower.page_at(index)).filter(|_| is_whole) {
             Some((space, at)) => Ok(PageSource::Layer(space, at)),
             None => self.own_page(index, false).map(PageSource::Own),

@@ -73,5 +73,6 @@ pub fn fill_random(sink: &mut Sink<'_>) -> Result<(), Errno> {
 /// Two random words of the kernel's generator.
 #[must_use]
 pub fn random() -> (u64, u64) {
-    rt::arch::call(kernel_abi::Operation::Random, [0; 6]).map_or((0, 0), |(_, low, high)| (low, high))
+    rt::arch::call(kernel_abi::Operation::Random, [0; 6])
+        .map_or((0, 0), |(_, low, high)| (low, high))
 }

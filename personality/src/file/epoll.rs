@@ -45,10 +45,19 @@ impl Epoll {
     ///
     /// # Errors
     /// `EEXIST`, `ENOENT`, `EINVAL`.
-    pub fn control(&self, operation: u64, fd: i32, file: &Rc<OpenFile>, events: u32, data: u64) -> Result<(), Errno> {
+    pub fn control(
+        &self,
+        operation: u64,
+        fd: i32,
+        file: &Rc<OpenFile>,
+        events: u32,
+        data: u64,
+    ) -> Result<(), Errno> {
         let mut interests = self.interests.borrow_mut();
         interests.retain(|interest| interest.file.strong_count() > 0);
-        let found = interests.iter().position(|interest| interest.fd == fd && interest.file.as_ptr() == Rc::as_ptr(file));
+        let found = interests
+            .iter()
+            .position(|interest| interest.fd == fd && interest.file.as_ptr() == Rc::as_ptr(file));
         match (operation, found) {
             (ADD, Some(_)) => return Err(Errno::EEXIST),
             (ADD, None) => interests.push(Interest {
@@ -120,7 +129,9 @@ impl Epoll {
         let interests = self.interests.borrow();
         let any = interests.iter().any(|interest| {
             !interest.is_spent.get()
-                && interest.file.upgrade().is_some_and(|file| file.poll() & (interest.events.get() | POLLERR | POLLHUP) != 0)
+                && interest.file.upgrade().is_some_and(|file| {
+                    file.poll() & (interest.events.get() | POLLERR | POLLHUP) != 0
+                })
         });
         if any { POLLIN } else { 0 }
     }
@@ -130,13 +141,22 @@ impl Epoll {
     pub fn watch(&self, waiter: Waiter) -> u64 {
         self.queue.join(waiter);
         let interests = self.interests.borrow();
-        interests.iter().filter_map(|interest| interest.file.upgrade()).map(|file| file.watch(waiter)).min().unwrap_or(u64::MAX)
+        interests
+            .iter()
+            .filter_map(|interest| interest.file.upgrade())
+            .map(|file| file.watch(waiter))
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// Happenings of all files.
     #[must_use]
     pub fn events(&self) -> u64 {
         let interests = self.interests.borrow();
-        interests.iter().filter_map(|interest| interest.file.upgrade()).map(|file| file.events()).fold(0, u64::wrapping_add)
+        interests
+            .iter()
+            .filter_map(|interest| interest.file.upgrade())
+            .map(|file| file.events())
+            .fold(0, u64::wrapping_add)
     }
 }

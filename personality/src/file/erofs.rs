@@ -33,8 +33,15 @@ const BLOCK: u64 = 4096;
 /// Index of the `trusted.` prefix of extended attributes.
 const TRUSTED: u8 = 4;
 /// Names of the prefixes by index.
-const PREFIXES: [&[u8]; 7] =
-    [b"", b"user.", b"system.posix_acl_access", b"system.posix_acl_default", b"trusted.", b"lustre.", b"security."];
+const PREFIXES: [&[u8]; 7] = [
+    b"",
+    b"user.",
+    b"system.posix_acl_access",
+    b"system.posix_acl_default",
+    b"trusted.",
+    b"lustre.",
+    b"security.",
+];
 
 /// The error of a broken image.
 const BROKEN: Errno = Errno::EUCLEAN;
@@ -76,7 +83,12 @@ pub struct Inode {
 }
 
 fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
-    bytes.get(at..at + length).unwrap_or_default().iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+    bytes
+        .get(at..at + length)
+        .unwrap_or_default()
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 impl<B: Bytes> Image<B> {
@@ -89,7 +101,8 @@ impl<B: Bytes> Image<B> {
         if number(block, 0, 4) as u32 != MAGIC || number(block, 12, 1) != 12 {
             return Err(BROKEN);
         }
-        let (root, inodes, xattrs) = (number(block, 14, 2), number(block, 40, 4), number(block, 44, 4));
+        let (root, inodes, xattrs) =
+            (number(block, 14, 2), number(block, 40, 4), number(block, 44, 4));
         Ok(Self { source, root, inodes_at: inodes * BLOCK, shared_xattrs_at: xattrs * BLOCK })
     }
 
@@ -109,7 +122,10 @@ impl<B: Bytes> Image<B> {
     /// # Errors
     /// `EUCLEAN`.
     pub fn inode(&self, nid: u64) -> Result<Inode, Errno> {
-        let at = nid.checked_mul(INODE_SLOT).and_then(|offset| offset.checked_add(self.inodes_at)).ok_or(BROKEN)?;
+        let at = nid
+            .checked_mul(INODE_SLOT)
+            .and_then(|offset| offset.checked_add(self.inodes_at))
+            .ok_or(BROKEN)?;
         let head = self.source.bytes(at, 32).ok_or(BROKEN)?;
         let format = number(head, 0, 2);
         let is_extended = format & 1 != 0;
@@ -120,7 +136,13 @@ impl<B: Bytes> Image<B> {
         let bytes = self.source.bytes(at, length).ok_or(BROKEN)?;
         let field = |at, length| number(bytes, at, length);
         let (size, uid, gid, nlink, modified) = if is_extended {
-            (field(8, 8), field(24, 4), field(28, 4), field(44, 4), (field(32, 8).cast_signed(), field(40, 4) as u32))
+            (
+                field(8, 8),
+                field(24, 4),
+                field(28, 4),
+                field(44, 4),
+                (field(32, 8).cast_signed(), field(40, 4) as u32),
+            )
         } else {
             (field(8, 4), field(24, 2), field(26, 2), field(6, 2), (0, 0))
         };
@@ -159,7 +181,9 @@ impl<B: Bytes> Image<B> {
         }
         let whole = inode.size / BLOCK * BLOCK;
         let (at, end) = match inode.tail {
-            Some(tail) if offset >= whole => (tail.checked_add(offset - whole).ok_or(BROKEN)?, inode.size),
+            Some(tail) if offset >= whole => {
+                (tail.checked_add(offset - whole).ok_or(BROKEN)?, inode.size)
+            }
             Some(_) => (inode.data.checked_add(offset).ok_or(BROKEN)?, whole),
             None => (inode.data.checked_add(offset).ok_or(BROKEN)?, inode.size),
         };
@@ -186,7 +210,11 @@ impl<B: Bytes> Image<B> {
     ///
     /// # Errors
     /// `EUCLEAN`.
-    pub fn entries(&self, directory: &Inode, mut each: impl FnMut(&[u8], u64)) -> Result<(), Errno> {
+    pub fn entries(
+        &self,
+        directory: &Inode,
+        mut each: impl FnMut(&[u8], u64),
+    ) -> Result<(), Errno> {
         let mut offset = 0;
         while offset < directory.size {
             let block = self.directory_block(directory, offset)?;
@@ -212,7 +240,11 @@ impl<B: Bytes> Image<B> {
         while low < high {
             let middle = low + (high - low) / 2;
             let block = self.directory_block(directory, middle * BLOCK)?;
-            if entry(block, 0, entry_count(block)?)?.0 <= name { low = middle + 1 } else { high = middle }
+            if entry(block, 0, entry_count(block)?)?.0 <= name {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         let Some(index) = low.checked_sub(1) else { return Ok(None) };
         let block = self.directory_block(directory, index * BLOCK)?;
@@ -234,11 +266,16 @@ impl<B: Bytes> Image<B> {
     ///
     /// # Errors
     /// `EUCLEAN`.
-    pub fn xattrs(&self, inode: &Inode, mut each: impl FnMut(&[u8], &[u8], &[u8])) -> Result<(), Errno> {
+    pub fn xattrs(
+        &self,
+        inode: &Inode,
+        mut each: impl FnMut(&[u8], &[u8], &[u8]),
+    ) -> Result<(), Errno> {
         if inode.xattrs_length < 12 {
             return Ok(());
         }
-        let body = self.source.bytes(inode.xattrs_at, inode.xattrs_length as usize).ok_or(BROKEN)?;
+        let body =
+            self.source.bytes(inode.xattrs_at, inode.xattrs_length as usize).ok_or(BROKEN)?;
         let shared = number(body, 4, 1) as usize;
         for index in 0..shared {
             let id = number(body, 12 + 4 * index, 4);
@@ -262,7 +299,8 @@ impl<B: Bytes> Image<B> {
     pub fn is_opaque(&self, inode: &Inode) -> Result<bool, Errno> {
         let mut opaque = false;
         self.xattrs(inode, |prefix, name, value| {
-            opaque |= prefix == PREFIXES[TRUSTED as usize] && name == b"overlay.opaque" && value == b"y";
+            opaque |=
+                prefix == PREFIXES[TRUSTED as usize] && name == b"overlay.opaque" && value == b"y";
         })?;
         Ok(opaque)
     }
@@ -271,24 +309,33 @@ impl<B: Bytes> Image<B> {
 /// Number of entries of a block, from where the first name begins.
 fn entry_count(block: &[u8]) -> Result<usize, Errno> {
     let first = number(block, 8, 2) as usize;
-    if first < DIRENT || first % DIRENT != 0 || first > block.len() { Err(BROKEN) } else { Ok(first / DIRENT) }
+    if first < DIRENT || first % DIRENT != 0 || first > block.len() {
+        Err(BROKEN)
+    } else {
+        Ok(first / DIRENT)
+    }
 }
 
 /// Name and number of an entry.
 fn entry(block: &[u8], index: usize, count: usize) -> Result<(&[u8], u64), Errno> {
     let at = index * DIRENT;
     let start = number(block, at + 8, 2) as usize;
-    let end = if index + 1 < count { number(block, at + DIRENT + 8, 2) as usize } else { block.len() };
+    let end =
+        if index + 1 < count { number(block, at + DIRENT + 8, 2) as usize } else { block.len() };
     let name = block.get(start..end).ok_or(BROKEN)?;
     // The last name of a block ends with the block or a zero.
     let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    let name = name.get(..length).filter(|name| !name.is_empty() && !name.contains(&b'/')).ok_or(BROKEN)?;
+    let name = name
+        .get(..length)
+        .filter(|name| !name.is_empty() && !name.contains(&b'/'))
+        .ok_or(BROKEN)?;
     Ok((name, number(block, at, 8)))
 }
 
 /// One attribute; its length.
 fn xattr(bytes: &[u8], each: &mut impl FnMut(&[u8], &[u8], &[u8])) -> Result<usize, Errno> {
-    let (name_length, index, value_length) = (number(bytes, 0, 1) as usize, number(bytes, 1, 1) as usize, number(bytes, 2, 2) as usize);
+    let (name_length, index, value_length) =
+        (number(bytes, 0, 1) as usize, number(bytes, 1, 1) as usize, number(bytes, 2, 2) as usize);
     let name = bytes.get(4..4 + name_length).ok_or(BROKEN)?;
     let value = bytes.get(4 + name_length..4 + name_length + value_length).ok_or(BROKEN)?;
     each(PREFIXES.get(index).copied().unwrap_or_default(), name, value);

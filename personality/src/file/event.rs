@@ -26,7 +26,12 @@ impl EventCounter {
     ///
     /// # Errors
     /// `EINVAL`, `EAGAIN`, waits.
-    pub fn read(&self, sink: &mut Sink<'_>, non_blocking: bool, waiter: Waiter) -> Result<usize, Stop> {
+    pub fn read(
+        &self,
+        sink: &mut Sink<'_>,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<usize, Stop> {
         if sink.room() < 8 {
             return Err(Errno::EINVAL.into());
         }
@@ -48,7 +53,12 @@ impl EventCounter {
     ///
     /// # Errors
     /// `EINVAL`, `EAGAIN`, waits.
-    pub fn write(&self, source: &mut Source<'_>, non_blocking: bool, waiter: Waiter) -> Result<usize, Stop> {
+    pub fn write(
+        &self,
+        source: &mut Source<'_>,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<usize, Stop> {
         if source.left() < 8 {
             return Err(Errno::EINVAL.into());
         }
@@ -95,7 +105,13 @@ impl Timer {
     /// A timer that is not set.
     #[must_use]
     pub const fn new(clock: u64) -> Self {
-        Self { clock, next: Cell::new(0), interval: Cell::new(0), expired: Cell::new(0), queue: WaitQueue::new() }
+        Self {
+            clock,
+            next: Cell::new(0),
+            interval: Cell::new(0),
+            expired: Cell::new(0),
+            queue: WaitQueue::new(),
+        }
     }
     /// Sets it to expire at a time and then at intervals; 0 stops it.
     pub fn set(&self, next: u64, interval: u64) {
@@ -139,7 +155,12 @@ impl Timer {
     ///
     /// # Errors
     /// `EINVAL`, `EAGAIN`, waits.
-    pub fn read(&self, sink: &mut Sink<'_>, non_blocking: bool, waiter: Waiter) -> Result<usize, Stop> {
+    pub fn read(
+        &self,
+        sink: &mut Sink<'_>,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<usize, Stop> {
         if sink.room() < 8 {
             return Err(Errno::EINVAL.into());
         }

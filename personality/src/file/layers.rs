@@ -70,9 +70,19 @@ impl Layers {
         Ok(self.directory_node(layer, top, parts))
     }
 
-    fn directory_node(self: &Rc<Self>, layer: usize, top: Inode, parts: Vec<(usize, Inode)>) -> Rc<Node> {
+    fn directory_node(
+        self: &Rc<Self>,
+        layer: usize,
+        top: Inode,
+        parts: Vec<(usize, Inode)>,
+    ) -> Rc<Node> {
         let lower = LowerDirectory { layers: self.clone(), parts };
-        Node::with_meta(Kind::Directory(Directory::new(Some(lower))), meta_of(&top), identity(layer, &top), ROOT_DEVICE)
+        Node::with_meta(
+            Kind::Directory(Directory::new(Some(lower))),
+            meta_of(&top),
+            identity(layer, &top),
+            ROOT_DEVICE,
+        )
     }
 
     fn file_node(self: &Rc<Self>, layer: usize, inode: Inode) -> Result<Rc<Node>, Errno> {
@@ -100,7 +110,10 @@ impl Layers {
     }
 
     fn link_target(&self, layer: usize, inode: &Inode) -> Result<Box<[u8]>, Errno> {
-        let length = usize::try_from(inode.size).ok().filter(|length| *length < crate::linux::PATH_MAX).ok_or(Errno::EUCLEAN)?;
+        let length = usize::try_from(inode.size)
+            .ok()
+            .filter(|length| *length < crate::linux::PATH_MAX)
+            .ok_or(Errno::EUCLEAN)?;
         let target = self.image(layer)?.data(inode, 0, length)?;
         if target.len() == length { Ok(target.into()) } else { Err(Errno::EUCLEAN) }
     }
@@ -155,7 +168,10 @@ impl LowerDirectory {
     #[must_use]
     pub fn has(&self, name: &[u8]) -> bool {
         self.parts.iter().any(|(layer, directory)| {
-            self.layers.image(*layer).and_then(|image| image.find(directory, name)).is_ok_and(|found| found.is_some())
+            self.layers
+                .image(*layer)
+                .and_then(|image| image.find(directory, name))
+                .is_ok_and(|found| found.is_some())
         })
     }
 

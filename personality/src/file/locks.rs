@@ -132,7 +132,8 @@ mod tests {
     fn flock_and_record_locks_do_not_meet() {
         let locks = Locks::new();
         assert_eq!(locks.take(lock(1, true, 0, u64::MAX), false, 0), Ok(()));
-        let flock = Lock { owner: Owner::Description(7, false), is_write: true, start: 0, last: u64::MAX };
+        let flock =
+            Lock { owner: Owner::Description(7, false), is_write: true, start: 0, last: u64::MAX };
         assert_eq!(locks.take(flock, false, 0), Ok(()));
     }
 }

@@ -179,7 +179,14 @@ impl Node {
     /// A node with everything given.
     #[must_use]
     pub fn with_meta(kind: Kind, meta: Meta, id: u64, device: u64) -> Rc<Self> {
-        Rc::new(Self { id, device, kind, meta: Cell::new(meta), xattrs: RefCell::new(Vec::new()), locks: super::locks::Locks::new() })
+        Rc::new(Self {
+            id,
+            device,
+            kind,
+            meta: Cell::new(meta),
+            xattrs: RefCell::new(Vec::new()),
+            locks: super::locks::Locks::new(),
+        })
     }
 
     /// An empty directory.
@@ -304,7 +311,11 @@ impl Node {
         let directory = self.directory()?;
         let was_lower = directory.lower.borrow().as_ref().is_some_and(|lower| lower.has(name));
         let mut entries = directory.entries.borrow_mut();
-        let before = if was_lower { entries.insert(name.into(), Entry::Whiteout) } else { entries.remove(name) };
+        let before = if was_lower {
+            entries.insert(name.into(), Entry::Whiteout)
+        } else {
+            entries.remove(name)
+        };
         drop(entries);
         self.touch_modified();
         match before {
@@ -337,7 +348,11 @@ impl Node {
     ///
     /// # Errors
     /// `ENOTDIR`, errors of the image.
-    pub fn list(self: &Rc<Self>, after: Option<&[u8]>, mut each: impl FnMut(&[u8], &Rc<Self>) -> bool) -> Result<(), Errno> {
+    pub fn list(
+        self: &Rc<Self>,
+        after: Option<&[u8]>,
+        mut each: impl FnMut(&[u8], &Rc<Self>) -> bool,
+    ) -> Result<(), Errno> {
         let directory = match &self.kind {
             Kind::Directory(directory) => directory,
             Kind::Proc(proc) => return proc.list(self, after, &mut each),
@@ -422,7 +437,11 @@ impl Node {
     #[must_use]
     pub fn statx(&self) -> Statx {
         let stat = self.stat();
-        let moment = |seconds, nanoseconds: i64| StatxTimestamp { seconds, nanoseconds: nanoseconds as u32, reserved: 0 };
+        let moment = |seconds, nanoseconds: i64| StatxTimestamp {
+            seconds,
+            nanoseconds: nanoseconds as u32,
+            reserved: 0,
+        };
         Statx {
             mask: 0x7ff,
             blksize: 4096,

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     linux::{
-        Errno, O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, O_RDONLY, O_WRONLY, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, SIGTTIN, SIGTTOU,
+        Errno, O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, O_RDONLY, O_WRONLY, POLLIN, POLLOUT,
+        POLLRDNORM, POLLWRNORM, SIGTTIN, SIGTTOU,
     },
     machine::guest::{Sink, Source},
     task::Process,
@@ -163,7 +164,12 @@ impl OpenFile {
     ///
     /// # Errors
     /// Those of read(2), waits.
-    pub fn read(&self, sink: &mut Sink<'_>, position: Option<u64>, io: &Io<'_>) -> Result<usize, Stop> {
+    pub fn read(
+        &self,
+        sink: &mut Sink<'_>,
+        position: Option<u64>,
+        io: &Io<'_>,
+    ) -> Result<usize, Stop> {
         if !self.reads() {
             return Err(Errno::EBADF.into());
         }
@@ -183,13 +189,16 @@ impl OpenFile {
                 io.told.set(true);
                 stream.read(sink, non_blocking, io.waiter)
             }
-            Object::Socket(socket) => socket.receive(sink, false, non_blocking, io.waiter).map(|received| received.count),
+            Object::Socket(socket) => {
+                socket.receive(sink, false, non_blocking, io.waiter).map(|received| received.count)
+            }
             Object::Event(counter) => counter.read(sink, non_blocking, io.waiter),
             Object::Timer(timer) => timer.read(sink, non_blocking, io.waiter),
             Object::Text(text) => {
                 let at = position.unwrap_or(self.offset.get());
                 let text = text.borrow();
-                let rest = text.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default();
+                let rest =
+                    text.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default();
                 let count = rest.len().min(sink.room());
                 sink.put(rest.get(..count).unwrap_or_default())?;
                 if position.is_none() {
@@ -197,7 +206,9 @@ impl OpenFile {
                 }
                 Ok(count)
             }
-            Object::Signal(_) | Object::Output(_) | Object::Epoll(_) | Object::Process(_) => Err(Errno::EINVAL.into()),
+            Object::Signal(_) | Object::Output(_) | Object::Epoll(_) | Object::Process(_) => {
+                Err(Errno::EINVAL.into())
+            }
         }
     }
 
@@ -223,7 +234,13 @@ impl OpenFile {
     ///
     /// # Errors
     /// Those of write(2), waits. The caller sends SIGPIPE for `EPIPE` and SIGXFSZ for `EFBIG`.
-    pub fn write(&self, source: &mut Source<'_>, position: Option<u64>, limit: u64, io: &Io<'_>) -> Result<usize, Stop> {
+    pub fn write(
+        &self,
+        source: &mut Source<'_>,
+        position: Option<u64>,
+        limit: u64,
+        io: &Io<'_>,
+    ) -> Result<usize, Stop> {
         if !self.writes() {
             return Err(Errno::EBADF.into());
         }
@@ -264,7 +281,12 @@ impl OpenFile {
         }
     }
 
-    fn write_node(&self, source: &mut Source<'_>, position: Option<u64>, limit: u64) -> Result<usize, Errno> {
+    fn write_node(
+        &self,
+        source: &mut Source<'_>,
+        position: Option<u64>,
+        limit: u64,
+    ) -> Result<usize, Errno> {
         let node = self.node.as_ref().ok_or(Errno::EBADF)?;
         match &node.kind {
             Kind::File(data) => {
@@ -304,11 +326,7 @@ impl OpenFile {
             Object::Timer(timer) => timer.poll(),
             Object::Epoll(epoll) => epoll.poll(),
             Object::Process(process) => {
-                if matches!(process.life.get(), crate::task::Life::Zombie(_)) {
-                    POLLIN
-                } else {
-                    0
-                }
+                if matches!(process.life.get(), crate::task::Life::Zombie(_)) { POLLIN } else { 0 }
             }
             // The caller knows the pending signals.
             Object::Signal(_) => 0,
@@ -358,7 +376,9 @@ impl OpenFile {
         match &self.object {
             Object::Node | Object::Text(_) | Object::Signal(_) => 0,
             Object::Pipe(pipe) => pipe.read_queue.events().wrapping_add(pipe.write_queue.events()),
-            Object::Terminal(terminal) => terminal.read_queue.events().wrapping_add(terminal.write_queue.events()),
+            Object::Terminal(terminal) => {
+                terminal.read_queue.events().wrapping_add(terminal.write_queue.events())
+            }
             Object::Master(terminal) => terminal.shown_queue.events(),
             Object::Input(stream) | Object::Output(stream) => stream.queue.events(),
             Object::Socket(socket) => socket.queue.events(),
@@ -379,7 +399,8 @@ pub fn identity_of(process: &Process) -> (i32, u32, u32) {
 
 /// A background group that reads or writes its terminal is stopped, or gets an error if it does not care.
 pub(crate) fn check_background(terminal: &Terminal, signal: u8, io: &Io<'_>) -> Result<(), Stop> {
-    let is_controlling = terminal.session.get() == io.process.session.get() && terminal.session.get() != 0;
+    let is_controlling =
+        terminal.session.get() == io.process.session.get() && terminal.session.get() != 0;
     let foreground = terminal.foreground.get();
     if !is_controlling || foreground == 0 || foreground == io.process.group.get() {
         return Ok(());

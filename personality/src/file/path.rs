@@ -78,7 +78,11 @@ impl Walker<'_> {
     /// # Errors
     /// `EACCES`.
     pub fn check(&self, meta: &Meta, wanted: u32) -> Result<(), Errno> {
-        if self.credentials.may(meta.mode, meta.uid, meta.gid, wanted) { Ok(()) } else { Err(Errno::EACCES) }
+        if self.credentials.may(meta.mode, meta.uid, meta.gid, wanted) {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        }
     }
 
     /// Finds the node of a path, following a last symbolic link or not.
@@ -101,14 +105,25 @@ impl Walker<'_> {
         self.walk_from(self.first(path), path, follow, &mut links)
     }
 
-    fn walk_from(&self, start: Rc<Node>, path: &[u8], follow: bool, links: &mut u32) -> Result<Found, Errno> {
+    fn walk_from(
+        &self,
+        start: Rc<Node>,
+        path: &[u8],
+        follow: bool,
+        links: &mut u32,
+    ) -> Result<Found, Errno> {
         let mut current = start;
         let mut rest = path;
         loop {
             let skipped = rest.iter().position(|byte| *byte != b'/').unwrap_or(rest.len());
             rest = rest.get(skipped..).unwrap_or_default();
             if rest.is_empty() {
-                return Ok(Found { directory: current.clone(), name: Vec::new(), node: Some(current), needs_directory: true });
+                return Ok(Found {
+                    directory: current.clone(),
+                    name: Vec::new(),
+                    node: Some(current),
+                    needs_directory: true,
+                });
             }
             let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
             let (name, after) = rest.split_at(length);
@@ -122,7 +137,12 @@ impl Walker<'_> {
                     current = self.parent(&current);
                 }
                 if is_last {
-                    return Ok(Found { directory: current.clone(), name: Vec::new(), node: Some(current), needs_directory: true });
+                    return Ok(Found {
+                        directory: current.clone(),
+                        name: Vec::new(),
+                        node: Some(current),
+                        needs_directory: true,
+                    });
                 }
                 rest = after;
                 continue;
@@ -136,7 +156,8 @@ impl Walker<'_> {
                 Err(errno) => return Err(errno),
             };
             let needs_directory = is_last && !after.is_empty();
-            let link = found.as_ref().and_then(link_of).filter(|_| !is_last || follow || needs_directory);
+            let link =
+                found.as_ref().and_then(link_of).filter(|_| !is_last || follow || needs_directory);
             if let Some(link) = link {
                 *links += 1;
                 if *links > MAX_LINKS {
@@ -144,13 +165,22 @@ impl Walker<'_> {
                 }
                 match link {
                     Link::Node(node) if is_last => {
-                        return Ok(Found { directory: current, name: name.to_vec(), node: Some(node), needs_directory });
+                        return Ok(Found {
+                            directory: current,
+                            name: name.to_vec(),
+                            node: Some(node),
+                            needs_directory,
+                        });
                     }
                     Link::Node(node) => current = node,
                     Link::Text(target) => {
                         let mut whole = target;
                         whole.extend_from_slice(after);
-                        let start = if whole.first() == Some(&b'/') { self.place.root.borrow().clone() } else { current };
+                        let start = if whole.first() == Some(&b'/') {
+                            self.place.root.borrow().clone()
+                        } else {
+                            current
+                        };
                         if whole.is_empty() {
                             return Err(Errno::ENOENT);
                         }
@@ -161,7 +191,12 @@ impl Walker<'_> {
                 continue;
             }
             if is_last {
-                return Ok(Found { directory: current, name: name.to_vec(), node: found, needs_directory });
+                return Ok(Found {
+                    directory: current,
+                    name: name.to_vec(),
+                    node: found,
+                    needs_directory,
+                });
             }
             current = found.ok_or(Errno::ENOENT)?;
             rest = after;
@@ -180,7 +215,11 @@ impl Walker<'_> {
     ///
     /// # Errors
     /// `EACCES`, `EROFS`, `EPERM` (sticky).
-    pub fn check_change(&self, directory: &Rc<Node>, victim: Option<&Rc<Node>>) -> Result<(), Errno> {
+    pub fn check_change(
+        &self,
+        directory: &Rc<Node>,
+        victim: Option<&Rc<Node>>,
+    ) -> Result<(), Errno> {
         if matches!(directory.kind, Kind::Proc(_)) {
             return Err(Errno::EPERM);
         }

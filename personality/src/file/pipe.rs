@@ -117,7 +117,12 @@ impl Pipe {
     ///
     /// # Errors
     /// `EAGAIN`, waits; `EFAULT`.
-    pub fn read(&self, sink: &mut Sink<'_>, non_blocking: bool, waiter: Waiter) -> Result<usize, Stop> {
+    pub fn read(
+        &self,
+        sink: &mut Sink<'_>,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<usize, Stop> {
         if sink.room() == 0 {
             return Ok(0);
         }
@@ -147,7 +152,12 @@ impl Pipe {
     ///
     /// # Errors
     /// `EPIPE`, `EAGAIN`, waits; `EFAULT`.
-    pub fn write(&self, source: &mut Source<'_>, non_blocking: bool, waiter: Waiter) -> Result<usize, Stop> {
+    pub fn write(
+        &self,
+        source: &mut Source<'_>,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<usize, Stop> {
         if self.readers.get() == 0 {
             return Err(Errno::EPIPE.into());
         }

@@ -67,21 +67,45 @@ static ROOT: &[Entry] = &[
     Entry::Link("self", ""),
     Entry::Text("stat"),
     Entry::Text("swaps"),
-    Entry::Directory("sys", &[
-        Entry::Directory("fs", &[Entry::Text("file-max"), Entry::Text("nr_open"), Entry::Text("pipe-max-size")]),
-        Entry::Directory("kernel", &[
-            Entry::Text("cap_last_cap"),
-            Entry::Text("hostname"),
-            Entry::Text("ngroups_max"),
-            Entry::Text("osrelease"),
-            Entry::Text("ostype"),
-            Entry::Text("pid_max"),
-            Entry::Directory("random", &[Entry::Text("boot_id"), Entry::Text("entropy_avail"), Entry::Text("uuid")]),
-            Entry::Text("threads-max"),
-            Entry::Text("version"),
-        ]),
-        Entry::Directory("vm", &[Entry::Text("max_map_count"), Entry::Text("mmap_min_addr"), Entry::Text("overcommit_memory"), Entry::Text("swappiness")]),
-    ]),
+    Entry::Directory(
+        "sys",
+        &[
+            Entry::Directory(
+                "fs",
+                &[Entry::Text("file-max"), Entry::Text("nr_open"), Entry::Text("pipe-max-size")],
+            ),
+            Entry::Directory(
+                "kernel",
+                &[
+                    Entry::Text("cap_last_cap"),
+                    Entry::Text("hostname"),
+                    Entry::Text("ngroups_max"),
+                    Entry::Text("osrelease"),
+                    Entry::Text("ostype"),
+                    Entry::Text("pid_max"),
+                    Entry::Directory(
+                        "random",
+                        &[
+                            Entry::Text("boot_id"),
+                            Entry::Text("entropy_avail"),
+                            Entry::Text("uuid"),
+                        ],
+                    ),
+                    Entry::Text("threads-max"),
+                    Entry::Text("version"),
+                ],
+            ),
+            Entry::Directory(
+                "vm",
+                &[
+                    Entry::Text("max_map_count"),
+                    Entry::Text("mmap_min_addr"),
+                    Entry::Text("overcommit_memory"),
+                    Entry::Text("swappiness"),
+                ],
+            ),
+        ],
+    ),
     Entry::Link("thread-self", "thread"),
     Entry::Text("uptime"),
     Entry::Text("version"),
@@ -89,29 +113,65 @@ static ROOT: &[Entry] = &[
 ];
 
 static SYS: &[Entry] = &[
-    Entry::Directory("devices", &[Entry::Directory("system", &[Entry::Directory("cpu", &[
-        Entry::Text("online"),
-        Entry::Text("possible"),
-        Entry::Text("present"),
-    ])])]),
-    Entry::Directory("fs", &[Entry::Directory("cgroup", &[
-        Entry::Text("cgroup.controllers"),
-        Entry::Text("cpu.max"),
-        Entry::Text("cpu.stat"),
-        Entry::Text("cpu.weight"),
-        Entry::Text("memory.current"),
-        Entry::Text("memory.max"),
-        Entry::Text("memory.peak"),
-        Entry::Text("pids.current"),
-        Entry::Text("pids.max"),
-    ])]),
-    Entry::Directory("kernel", &[Entry::Directory("mm", &[Entry::Directory("transparent_hugepage", &[Entry::Text("enabled")])])]),
+    Entry::Directory(
+        "devices",
+        &[Entry::Directory(
+            "system",
+            &[Entry::Directory(
+                "cpu",
+                &[Entry::Text("online"), Entry::Text("possible"), Entry::Text("present")],
+            )],
+        )],
+    ),
+    Entry::Directory(
+        "fs",
+        &[Entry::Directory(
+            "cgroup",
+            &[
+                Entry::Text("cgroup.controllers"),
+                Entry::Text("cpu.max"),
+                Entry::Text("cpu.stat"),
+                Entry::Text("cpu.weight"),
+                Entry::Text("memory.current"),
+                Entry::Text("memory.max"),
+                Entry::Text("memory.peak"),
+                Entry::Text("pids.current"),
+                Entry::Text("pids.max"),
+            ],
+        )],
+    ),
+    Entry::Directory(
+        "kernel",
+        &[Entry::Directory(
+            "mm",
+            &[Entry::Directory("transparent_hugepage", &[Entry::Text("enabled")])],
+        )],
+    ),
 ];
 
 /// Files of /proc/PID; a name before `/` is a link.
 const PROCESS_FILES: &[&str] = &[
-    "cgroup", "cmdline", "comm", "cwd", "environ", "exe", "fd", "fdinfo", "limits", "maps", "mountinfo", "mounts", "oom_score", "oom_score_adj", "root", "smaps",
-    "stat", "statm", "status", "task", "wchan",
+    "cgroup",
+    "cmdline",
+    "comm",
+    "cwd",
+    "environ",
+    "exe",
+    "fd",
+    "fdinfo",
+    "limits",
+    "maps",
+    "mountinfo",
+    "mounts",
+    "oom_score",
+    "oom_score_adj",
+    "root",
+    "smaps",
+    "stat",
+    "statm",
+    "status",
+    "task",
+    "wchan",
 ];
 
 /// The root of /proc.
@@ -128,26 +188,52 @@ pub fn sys_root(processes: &Rc<Processes>) -> Rc<Node> {
 
 fn node(place: Place, processes: &Rc<Processes>) -> Rc<Node> {
     let (mode, id) = match &place {
-        Place::Fixed(entries, name) => (S_IFDIR | 0o555, entries.as_ptr().addr() as u64 ^ name.as_ptr().addr() as u64),
+        Place::Fixed(entries, name) => {
+            (S_IFDIR | 0o555, entries.as_ptr().addr() as u64 ^ name.as_ptr().addr() as u64)
+        }
         Place::Process(pid) => (S_IFDIR | 0o555, 0x1_0000 + (*pid as u64) * 64),
-        Place::Descriptors(pid, is_fd) => (S_IFDIR | 0o500, 0x1_0000 + (*pid as u64) * 64 + 1 + u64::from(*is_fd)),
+        Place::Descriptors(pid, is_fd) => {
+            (S_IFDIR | 0o500, 0x1_0000 + (*pid as u64) * 64 + 1 + u64::from(*is_fd))
+        }
         Place::Tasks(pid) => (S_IFDIR | 0o555, 0x1_0000 + (*pid as u64) * 64 + 3),
-        Place::Of(pid, name) if is_link(name) => (S_IFLNK | 0o777, 0x1_0000 + (*pid as u64) * 64 + 8 + name.len() as u64),
-        Place::Of(pid, name) => (S_IFREG | 0o444, 0x1_0000 + (*pid as u64) * 64 + 16 + name.len() as u64),
-        Place::Descriptor(pid, fd) => (S_IFLNK | 0o700, 0x100_0000 + (*pid as u64) * 4096 + *fd as u64),
+        Place::Of(pid, name) if is_link(name) => {
+            (S_IFLNK | 0o777, 0x1_0000 + (*pid as u64) * 64 + 8 + name.len() as u64)
+        }
+        Place::Of(pid, name) => {
+            (S_IFREG | 0o444, 0x1_0000 + (*pid as u64) * 64 + 16 + name.len() as u64)
+        }
+        Place::Descriptor(pid, fd) => {
+            (S_IFLNK | 0o700, 0x100_0000 + (*pid as u64) * 4096 + *fd as u64)
+        }
         Place::Text(name) => (S_IFREG | 0o444, name.as_ptr().addr() as u64),
         Place::Link(name) => (S_IFLNK | 0o777, 0x200_0000 + name.as_ptr().addr() as u64),
     };
     let now = time::realtime();
     let owner = match &place {
         Place::Process(pid) | Place::Of(pid, _) | Place::Descriptors(pid, _) => {
-            processes.get(*pid).map_or((0, 0), |process| (process.credentials.borrow().users[1], process.credentials.borrow().groups[1]))
+            processes.get(*pid).map_or((0, 0), |process| {
+                (process.credentials.borrow().users[1], process.credentials.borrow().groups[1])
+            })
         }
         _ => (0, 0),
     };
     let nlink = if mode & S_IFDIR == S_IFDIR { 2 } else { 1 };
-    let meta = Meta { mode, uid: owner.0, gid: owner.1, nlink, rdev: 0, accessed: now, modified: now, changed: now };
-    Node::with_meta(Kind::Proc(ProcNode { place, processes: processes.clone() }), meta, id & 0xffff_ffff, DEVICE)
+    let meta = Meta {
+        mode,
+        uid: owner.0,
+        gid: owner.1,
+        nlink,
+        rdev: 0,
+        accessed: now,
+        modified: now,
+        changed: now,
+    };
+    Node::with_meta(
+        Kind::Proc(ProcNode { place, processes: processes.clone() }),
+        meta,
+        id & 0xffff_ffff,
+        DEVICE,
+    )
 }
 
 fn is_link(name: &str) -> bool {
@@ -180,7 +266,10 @@ impl ProcNode {
                 if core::ptr::eq(*entries, ROOT)
                     && let Ok(pid) = text.parse::<i32>()
                 {
-                    let known = self.processes.get(pid).or_else(|| self.processes.task(pid).map(|task| task.process.clone()));
+                    let known = self
+                        .processes
+                        .get(pid)
+                        .or_else(|| self.processes.task(pid).map(|task| task.process.clone()));
                     known.map(|_| Place::Process(pid)).ok_or(Errno::ENOENT)?
                 } else {
                     match entries.iter().find(|entry| entry.name() == text).ok_or(Errno::ENOENT)? {
@@ -197,7 +286,10 @@ impl ProcNode {
                     "fd" => Place::Descriptors(*pid, true),
                     "fdinfo" => Place::Descriptors(*pid, false),
                     "task" => Place::Tasks(*pid),
-                    _ => Place::Of(*pid, PROCESS_FILES.iter().find(|known| **known == text).ok_or(Errno::ENOENT)?),
+                    _ => Place::Of(
+                        *pid,
+                        PROCESS_FILES.iter().find(|known| **known == text).ok_or(Errno::ENOENT)?,
+                    ),
                 }
             }
             Place::Descriptors(pid, is_fd) => {
@@ -228,10 +320,16 @@ impl ProcNode {
     ///
     /// # Errors
     /// `ENOTDIR`, `ENOENT`.
-    pub fn list(&self, own: &Rc<Node>, after: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &Rc<Node>) -> bool) -> Result<(), Errno> {
+    pub fn list(
+        &self,
+        own: &Rc<Node>,
+        after: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &Rc<Node>) -> bool,
+    ) -> Result<(), Errno> {
         let mut names: Vec<String> = match &self.place {
             Place::Fixed(entries, _) => {
-                let mut names: Vec<String> = entries.iter().map(|entry| entry.name().into()).collect();
+                let mut names: Vec<String> =
+                    entries.iter().map(|entry| entry.name().into()).collect();
                 if core::ptr::eq(*entries, ROOT) {
                     names.extend(self.processes.numbers().iter().map(|pid| format!("{pid}")));
                 }
@@ -248,7 +346,9 @@ impl ProcNode {
                 let files = files.borrow();
                 files.descriptors().map(|(fd, _)| format!("{fd}")).collect()
             }
-            Place::Tasks(pid) => self.live(*pid)?.tasks.borrow().iter().map(|task| format!("{}", task.tid)).collect(),
+            Place::Tasks(pid) => {
+                self.live(*pid)?.tasks.borrow().iter().map(|task| format!("{}", task.tid)).collect()
+            }
             _ => return Err(Errno::ENOTDIR),
         };
         names.sort_unstable();
@@ -298,7 +398,11 @@ impl ProcNode {
             Place::Of(pid, name @ ("cwd" | "root")) => {
                 let process = self.live(*pid).ok()?;
                 let place = process.tasks.borrow().first()?.place();
-                let found = if *name == "cwd" { place.working.borrow().clone() } else { place.root.borrow().clone() };
+                let found = if *name == "cwd" {
+                    place.working.borrow().clone()
+                } else {
+                    place.root.borrow().clone()
+                };
                 Some(found)
             }
             _ => None,
@@ -322,13 +426,21 @@ impl ProcNode {
                         Some(index) => format!("/dev/pts/{index}").into_bytes(),
                         None => b"/dev/console".to_vec(),
                     },
-                    (super::Object::Input(_) | super::Object::Output(_), _) => format!("pipe:[{}]", file.id).into_bytes(),
-                    (_, None) if file.path.ends_with(b":") => [file.path.clone(), format!("[{}]", file.id).into_bytes()].concat(),
-                    (_, Some(node)) if node.is_directory() => self.path_of(*pid, node).unwrap_or_else(|| file.path.clone()),
+                    (super::Object::Input(_) | super::Object::Output(_), _) => {
+                        format!("pipe:[{}]", file.id).into_bytes()
+                    }
+                    (_, None) if file.path.ends_with(b":") => {
+                        [file.path.clone(), format!("[{}]", file.id).into_bytes()].concat()
+                    }
+                    (_, Some(node)) if node.is_directory() => {
+                        self.path_of(*pid, node).unwrap_or_else(|| file.path.clone())
+                    }
                     _ => self.absolute(*pid, &file.path),
                 })
             }
-            Place::Of(pid, "exe") => Some(self.absolute(*pid, &self.live(*pid).ok()?.program.borrow().path)),
+            Place::Of(pid, "exe") => {
+                Some(self.absolute(*pid, &self.live(*pid).ok()?.program.borrow().path))
+            }
             Place::Of(pid, "cwd") => self.path_of(*pid, &self.link_node()?),
             Place::Of(_, "root") => Some(b"/".to_vec()),
             _ => None,
@@ -349,7 +461,9 @@ impl ProcNode {
         let working = self
             .live(pid)
             .ok()
-            .and_then(|process| process.tasks.borrow().first().map(|task| task.place().working.borrow().clone()))
+            .and_then(|process| {
+                process.tasks.borrow().first().map(|task| task.place().working.borrow().clone())
+            })
             .and_then(|node| self.path_of(pid, &node))
             .unwrap_or_default();
         [working.as_slice(), b"/", path].concat()
@@ -363,7 +477,9 @@ impl ProcNode {
         match &self.place {
             Place::Text(name) => Ok(machine_text(name, system).into_bytes()),
             Place::Of(pid, name) => {
-                let process = self.live(*pid).or_else(|_| self.processes.task(*pid).map(|task| task.process.clone()).ok_or(Errno::ESRCH))?;
+                let process = self.live(*pid).or_else(|_| {
+                    self.processes.task(*pid).map(|task| task.process.clone()).ok_or(Errno::ESRCH)
+                })?;
                 process_text(name, &process, system, task)
             }
             _ => Err(Errno::EINVAL),
@@ -379,8 +495,16 @@ pub fn cpu_count(budget: &contract::compartments::Budget) -> u64 {
 
 fn memory(system: &System) -> (u64, u64, u64) {
     use kernel_abi::resource::{Resource, UNLIMITED};
-    let frames = rt::Domain::OWN.stat(Resource::Frames).unwrap_or(rt::object::Use { used: 0, limit: UNLIMITED, peak: 0 });
-    let total = if frames.limit == UNLIMITED { system.budget.memory.unwrap_or(1 << 30) } else { frames.limit * 4096 };
+    let frames = rt::Domain::OWN.stat(Resource::Frames).unwrap_or(rt::object::Use {
+        used: 0,
+        limit: UNLIMITED,
+        peak: 0,
+    });
+    let total = if frames.limit == UNLIMITED {
+        system.budget.memory.unwrap_or(1 << 30)
+    } else {
+        frames.limit * 4096
+    };
     (total, frames.used * 4096, frames.peak * 4096)
 }
 
@@ -478,7 +602,12 @@ fn machine_text(name: &str, system: &System) -> String {
     out
 }
 
-fn process_text(name: &str, process: &Rc<Process>, system: &System, task: &Rc<Task>) -> Result<Vec<u8>, Errno> {
+fn process_text(
+    name: &str,
+    process: &Rc<Process>,
+    system: &System,
+    task: &Rc<Task>,
+) -> Result<Vec<u8>, Errno> {
     let mut out = String::new();
     match name {
         "cmdline" => {
@@ -543,7 +672,11 @@ pub fn state_letter(process: &Process) -> char {
         Life::Zombie(_) => 'Z',
         Life::Stopped(_) => 'T',
         Life::Running => {
-            let runs = process.tasks.borrow().iter().any(|task| task.thread.stat().is_ok_and(|(_, state, _)| state == 1));
+            let runs = process
+                .tasks
+                .borrow()
+                .iter()
+                .any(|task| task.thread.stat().is_ok_and(|(_, state, _)| state == 1));
             if runs { 'R' } else { 'S' }
         }
     }
@@ -552,7 +685,9 @@ pub fn state_letter(process: &Process) -> char {
 fn terminal_number(process: &Process) -> (u64, i32) {
     let terminal = process.terminal.borrow();
     terminal.as_ref().map_or((0, -1), |terminal| {
-        let number = terminal.index.map_or(super::node::device_number(5, 1), |index| super::node::device_number(136, index));
+        let number = terminal.index.map_or(super::node::device_number(5, 1), |index| {
+            super::node::device_number(136, index)
+        });
         (number, terminal.foreground.get())
     })
 }
@@ -585,7 +720,8 @@ fn write_status(out: &mut String, process: &Process) {
     let credentials = process.credentials.borrow();
     let [r, e, s, f] = credentials.users;
     let [gr, ge, gs, gf] = credentials.groups;
-    let groups: Vec<String> = credentials.more_groups.iter().map(|group| format!("{group}")).collect();
+    let groups: Vec<String> =
+        credentials.more_groups.iter().map(|group| format!("{group}")).collect();
     let state = state_letter(process);
     let word = match state {
         'R' => "running",
@@ -596,7 +732,9 @@ fn write_status(out: &mut String, process: &Process) {
     let total = process.memory.borrow().total() >> 10;
     let actions = process.actions.borrow().clone();
     let mask = process.tasks.borrow().first().map_or(0, |task| task.mask.get());
-    let caught = (1..=64_u8).filter(|signo| actions.get(*signo).handler > 1).fold(0_u64, |set, signo| set | 1 << (signo - 1));
+    let caught = (1..=64_u8)
+        .filter(|signo| actions.get(*signo).handler > 1)
+        .fold(0_u64, |set, signo| set | 1 << (signo - 1));
     let _ = writeln!(
         out,
         "Name:\t{}\nUmask:\t0022\nState:\t{state} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\nPPid:\t{}\nTracerPid:\t0\nUid:\t{r}\t{e}\t{s}\t{f}\nGid:\t{gr}\t{ge}\t{gs}\t{gf}\nFDSize:\t64\nGroups:\t{} \nNStgid:\t{pid}\nNSpid:\t{pid}\nVmPeak:\t{total:8} kB\nVmSize:\t{total:8} kB\nVmRSS:\t{total:8} kB\nThreads:\t{}\nSigQ:\t0/63000\nSigPnd:\t0000000000000000\nShdPnd:\t{:016x}\nSigBlk:\t{mask:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{caught:016x}\nCapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{}\nSeccomp:\t0\nCpus_allowed:\t1\nCpus_allowed_list:\t0",
@@ -656,7 +794,8 @@ fn write_limits(out: &mut String, process: &Process) {
         ("Max realtime timeout", "us"),
     ];
     let _ = writeln!(out, "{:<26}{:<21}{:<21}Units", "Limit", "Soft Limit", "Hard Limit");
-    let text = |value: u64| if value == u64::MAX { String::from("unlimited") } else { format!("{value}") };
+    let text =
+        |value: u64| if value == u64::MAX { String::from("unlimited") } else { format!("{value}") };
     for ((name, unit), limit) in NAMES.iter().zip(&*process.limits.borrow()) {
         let _ = writeln!(out, "{name:<26}{:<21}{:<21}{unit}", text(limit.soft), text(limit.hard));
     }

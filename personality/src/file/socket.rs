@@ -170,7 +170,13 @@ impl Socket {
     ///
     /// # Errors
     /// `ECONNREFUSED`, `EISCONN`, `EPROTOTYPE`, `EAGAIN`, waits.
-    pub fn connect(self: &Rc<Self>, target: &Rc<Self>, identity: Identity, non_blocking: bool, waiter: Waiter) -> Result<(), Stop> {
+    pub fn connect(
+        self: &Rc<Self>,
+        target: &Rc<Self>,
+        identity: Identity,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<(), Stop> {
         if self.style != target.style {
             return Err(Errno::EPROTOTYPE.into());
         }
@@ -239,7 +245,8 @@ impl Socket {
         }
         let is_stream = self.style == Style::Stream;
         let Some(peer) = target.or_else(|| self.peer()) else {
-            let lost = if self.style == Style::Datagram { Errno::ECONNREFUSED } else { Errno::EPIPE };
+            let lost =
+                if self.style == Style::Datagram { Errno::ECONNREFUSED } else { Errno::EPIPE };
             return Err(if self.connected.get() { lost } else { Errno::ENOTCONN }.into());
         };
         if peer.shut.get().0 {
@@ -265,7 +272,13 @@ impl Socket {
         source.take(&mut bytes)?;
         peer.queued.set(peer.queued.get() + count);
         let sender = self.name.borrow().clone();
-        peer.received.borrow_mut().push_back(Message { bytes, used: 0, files: files.to_vec(), sender, identity });
+        peer.received.borrow_mut().push_back(Message {
+            bytes,
+            used: 0,
+            files: files.to_vec(),
+            sender,
+            identity,
+        });
         peer.queue.wake();
         Ok(count)
     }
@@ -274,10 +287,17 @@ impl Socket {
     ///
     /// # Errors
     /// `ENOTCONN`, `EAGAIN`, waits; `EFAULT`.
-    pub fn receive(&self, sink: &mut Sink<'_>, peek: bool, non_blocking: bool, waiter: Waiter) -> Result<Received, Stop> {
+    pub fn receive(
+        &self,
+        sink: &mut Sink<'_>,
+        peek: bool,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<Received, Stop> {
         let mut received = self.received.borrow_mut();
         if received.is_empty() {
-            let is_over = self.shut.get().0 || (self.connected.get() && self.style != Style::Datagram && self.peer().is_none());
+            let is_over = self.shut.get().0
+                || (self.connected.get() && self.style != Style::Datagram && self.peer().is_none());
             if is_over || self.peer_has_shut() {
                 return Ok(Received::default());
             }
@@ -329,7 +349,9 @@ impl Socket {
 
     fn forget_used(&self, received: &mut VecDeque<Message>) {
         loop {
-            let is_used = received.front().is_some_and(|message| self.style != Style::Stream || message.used == message.bytes.len());
+            let is_used = received.front().is_some_and(|message| {
+                self.style != Style::Stream || message.used == message.bytes.len()
+            });
             if !is_used {
                 return;
             }
@@ -383,7 +405,11 @@ impl Socket {
         let mut mask = 0;
         let peer = self.peer();
         let is_over = self.connected.get() && self.style != Style::Datagram && peer.is_none();
-        if !self.received.borrow().is_empty() || is_over || self.shut.get().0 || self.peer_has_shut() {
+        if !self.received.borrow().is_empty()
+            || is_over
+            || self.shut.get().0
+            || self.peer_has_shut()
+        {
             mask |= POLLIN | POLLRDNORM;
         }
         if is_over || self.shut.get() == (true, true) {

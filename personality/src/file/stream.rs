@@ -64,7 +64,12 @@ impl Stream {
     ///
     /// # Errors
     /// `EAGAIN`, waits; `EFAULT`.
-    pub fn read(&self, sink: &mut Sink<'_>, non_blocking: bool, waiter: Waiter) -> Result<usize, Stop> {
+    pub fn read(
+        &self,
+        sink: &mut Sink<'_>,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<usize, Stop> {
         let mut bytes = self.bytes.borrow_mut();
         if bytes.is_empty() {
             if self.has_ended.get() || sink.room() == 0 {
@@ -88,7 +93,12 @@ impl Stream {
     ///
     /// # Errors
     /// `EAGAIN`, waits; `EFAULT`.
-    pub fn write(&self, source: &mut Source<'_>, non_blocking: bool, waiter: Waiter) -> Result<usize, Stop> {
+    pub fn write(
+        &self,
+        source: &mut Source<'_>,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<usize, Stop> {
         let room = LIMIT.saturating_sub(self.length());
         let count = source.left().min(room);
         if count == 0 && source.left() > 0 {

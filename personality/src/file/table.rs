@@ -29,7 +29,13 @@ impl FileTable {
     ///
     /// # Errors
     /// `EMFILE`.
-    pub fn insert(&mut self, file: Rc<OpenFile>, close_on_exec: bool, from: usize, limit: u64) -> Result<i32, Errno> {
+    pub fn insert(
+        &mut self,
+        file: Rc<OpenFile>,
+        close_on_exec: bool,
+        from: usize,
+        limit: u64,
+    ) -> Result<i32, Errno> {
         let mut fd = from.max(if from <= self.lowest { self.lowest } else { from });
         while self.slots.get(fd).is_some_and(Option::is_some) {
             fd += 1;
@@ -54,8 +60,17 @@ impl FileTable {
     ///
     /// # Errors
     /// `EBADF` beyond the limit.
-    pub fn replace(&mut self, fd: i32, file: Rc<OpenFile>, close_on_exec: bool, limit: u64) -> Result<Option<Rc<OpenFile>>, Errno> {
-        let fd = usize::try_from(fd).ok().filter(|fd| (*fd as u64) < limit && *fd < MAX_FILES).ok_or(Errno::EBADF)?;
+    pub fn replace(
+        &mut self,
+        fd: i32,
+        file: Rc<OpenFile>,
+        close_on_exec: bool,
+        limit: u64,
+    ) -> Result<Option<Rc<OpenFile>>, Errno> {
+        let fd = usize::try_from(fd)
+            .ok()
+            .filter(|fd| (*fd as u64) < limit && *fd < MAX_FILES)
+            .ok_or(Errno::EBADF)?;
         Ok(self.put(fd, file, close_on_exec))
     }
     /// Takes a descriptor away.
@@ -81,7 +96,8 @@ impl FileTable {
     /// # Errors
     /// `EBADF`.
     pub fn set_close_on_exec(&mut self, fd: i32, flag: bool) -> Result<(), Errno> {
-        let slot = usize::try_from(fd).ok().and_then(|fd| self.slots.get_mut(fd)).and_then(Option::as_mut);
+        let slot =
+            usize::try_from(fd).ok().and_then(|fd| self.slots.get_mut(fd)).and_then(Option::as_mut);
         slot.ok_or(Errno::EBADF)?.1 = flag;
         Ok(())
     }
@@ -100,7 +116,10 @@ impl FileTable {
     }
     /// Open descriptors in order.
     pub fn descriptors(&self) -> impl Iterator<Item = (i32, &Rc<OpenFile>)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| slot.as_ref().map(|(file, _)| (index as i32, file)))
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| slot.as_ref().map(|(file, _)| (index as i32, file)))
     }
     /// One past the highest descriptor that was used.
     #[must_use]

@@ -79,12 +79,31 @@ pub struct Terminal {
 /// The modes of a new terminal.
 fn sane() -> Termios {
     let mut cc = [0; 19];
-    for (index, value) in
-        [(VINTR, 3), (VQUIT, 28), (VERASE, 127), (VKILL, 21), (VEOF, 4), (VMIN, 1), (8, 17), (9, 19), (VSUSP, 26), (12, 18), (13, 15), (VWERASE, 23), (15, 22)]
-    {
+    for (index, value) in [
+        (VINTR, 3),
+        (VQUIT, 28),
+        (VERASE, 127),
+        (VKILL, 21),
+        (VEOF, 4),
+        (VMIN, 1),
+        (8, 17),
+        (9, 19),
+        (VSUSP, 26),
+        (12, 18),
+        (13, 15),
+        (VWERASE, 23),
+        (15, 22),
+    ] {
         cc[index] = value;
     }
-    Termios { iflag: 0o2400 | ICRNL, oflag: OPOST | ONLCR, cflag: 0o277, lflag: ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | 0o4000 | IEXTEN, line: 0, cc }
+    Termios {
+        iflag: 0o2400 | ICRNL,
+        oflag: OPOST | ONLCR,
+        cflag: 0o277,
+        lflag: ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | 0o4000 | IEXTEN,
+        line: 0,
+        cc,
+    }
 }
 
 impl Terminal {
@@ -331,7 +350,13 @@ impl Terminal {
     ///
     /// # Errors
     /// `EIO` when hung up, `EAGAIN`, waits.
-    pub fn read(&self, sink: &mut Sink<'_>, non_blocking: bool, waiter: Waiter, begun: u64) -> Result<usize, Stop> {
+    pub fn read(
+        &self,
+        sink: &mut Sink<'_>,
+        non_blocking: bool,
+        waiter: Waiter,
+        begun: u64,
+    ) -> Result<usize, Stop> {
         if sink.room() == 0 {
             return Ok(0);
         }
@@ -354,7 +379,12 @@ impl Terminal {
         Ok(count)
     }
 
-    fn wait_for_input(&self, non_blocking: bool, waiter: Waiter, begun: u64) -> Result<usize, Stop> {
+    fn wait_for_input(
+        &self,
+        non_blocking: bool,
+        waiter: Waiter,
+        begun: u64,
+    ) -> Result<usize, Stop> {
         if self.is_hung_up() {
             return Ok(0);
         }
@@ -379,7 +409,12 @@ impl Terminal {
     ///
     /// # Errors
     /// `EIO` when hung up, `EAGAIN`, waits.
-    pub fn write(&self, source: &mut Source<'_>, non_blocking: bool, waiter: Waiter) -> Result<usize, Stop> {
+    pub fn write(
+        &self,
+        source: &mut Source<'_>,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<usize, Stop> {
         if self.is_hung_up() {
             return Err(Errno::EIO.into());
         }
@@ -418,7 +453,12 @@ impl Terminal {
     ///
     /// # Errors
     /// `EIO` when all programs have closed it, `EAGAIN`, waits.
-    pub fn master_read(&self, sink: &mut Sink<'_>, non_blocking: bool, waiter: Waiter) -> Result<usize, Stop> {
+    pub fn master_read(
+        &self,
+        sink: &mut Sink<'_>,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<usize, Stop> {
         if self.shown.borrow().is_empty() {
             if self.is_deserted() {
                 return Err(Errno::EIO.into());

@@ -142,7 +142,9 @@ pub fn read_string(address: u64, limit: usize) -> Result<Vec<u8>, Errno> {
         // Never beyond the page that is known to be needed.
         let length = (PAGE - at % PAGE).min(chunk.len() as u64);
         // SAFETY: any bytes are a value of `u8`; those of the chunk are written before they are looked at, or the call fails.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(chunk.as_mut_ptr().cast::<u8>(), length as usize) };
+        let bytes = unsafe {
+            core::slice::from_raw_parts_mut(chunk.as_mut_ptr().cast::<u8>(), length as usize)
+        };
         read_bytes(at, bytes)?;
         match bytes.iter().position(|byte| *byte == 0) {
             Some(end) => {
@@ -256,7 +258,11 @@ struct Pieces {
 
 impl Pieces {
     fn one(address: u64, length: usize) -> Self {
-        Self { first: (address, length as u64), more: alloc::collections::VecDeque::new(), left: length }
+        Self {
+            first: (address, length as u64),
+            more: alloc::collections::VecDeque::new(),
+            left: length,
+        }
     }
     fn many(pieces: &[(u64, u64)]) -> Self {
         let left = pieces.iter().map(|(_, length)| *length as usize).sum();
@@ -265,7 +271,11 @@ impl Pieces {
         Self { first, more, left }
     }
     /// Copies `length` bytes, piece by piece; `each` gets the guest address, what was done before, and a length.
-    fn walk(&mut self, length: usize, mut each: impl FnMut(u64, usize, usize) -> Result<(), Errno>) -> Result<(), Errno> {
+    fn walk(
+        &mut self,
+        length: usize,
+        mut each: impl FnMut(u64, usize, usize) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
         let mut done = 0;
         while done < length {
             let (address, room) = self.first;
@@ -330,7 +340,10 @@ impl<'a> Sink<'a> {
     /// `EFAULT`.
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), Errno> {
         if let Some(buffer) = &mut self.kernel {
-            buffer.get_mut(self.done..self.done + bytes.len()).ok_or(Errno::EFAULT)?.copy_from_slice(bytes);
+            buffer
+                .get_mut(self.done..self.done + bytes.len())
+                .ok_or(Errno::EFAULT)?
+                .copy_from_slice(bytes);
         } else {
             self.pieces.walk(bytes.len(), |address, done, now| {
                 write_bytes(address, bytes.get(done..done + now).unwrap_or_default())
@@ -343,7 +356,12 @@ impl<'a> Sink<'a> {
     ///
     /// # Errors
     /// `EFAULT`.
-    pub fn put_page(&mut self, page: &super::pages::Page, within: usize, length: usize) -> Result<(), Errno> {
+    pub fn put_page(
+        &mut self,
+        page: &super::pages::Page,
+        within: usize,
+        length: usize,
+    ) -> Result<(), Errno> {
         if let Some(buffer) = &mut self.kernel {
             page.read(within, buffer.get_mut(self.done..self.done + length).ok_or(Errno::EFAULT)?);
         } else {
@@ -410,7 +428,9 @@ impl<'a> Source<'a> {
         if let Some(bytes) = self.kernel {
             buffer.copy_from_slice(bytes.get(self.done..self.done + length).ok_or(Errno::EFAULT)?);
         } else {
-            self.pieces.walk(length, |address, done, now| read_bytes(address, buffer.get_mut(done..done + now).unwrap_or_default()))?;
+            self.pieces.walk(length, |address, done, now| {
+                read_bytes(address, buffer.get_mut(done..done + now).unwrap_or_default())
+            })?;
         }
         self.done += length;
         Ok(())
@@ -419,7 +439,12 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// `EFAULT`.
-    pub fn take_page(&mut self, page: &super::pages::Page, within: usize, length: usize) -> Result<(), Errno> {
+    pub fn take_page(
+        &mut self,
+        page: &super::pages::Page,
+        within: usize,
+        length: usize,
+    ) -> Result<(), Errno> {
         if let Some(bytes) = self.kernel {
             page.write(within, bytes.get(self.done..self.done + length).ok_or(Errno::EFAULT)?);
         } else {

@@ -1,7 +1,11 @@
 //! An image layer: a frozen Space, mapped piece by piece when it is looked at.
 
 use core::cell::RefCell;
-use kernel_abi::{PAGE_SHIFT, PAGE_SIZE, layout::HOME_BASE, space::{Access, MapMode}};
+use kernel_abi::{
+    PAGE_SHIFT, PAGE_SIZE,
+    layout::HOME_BASE,
+    space::{Access, MapMode},
+};
 use rt::Space;
 
 /// Pages that are mapped at once.
@@ -26,7 +30,12 @@ impl Layer {
         let pages = length.div_ceil(PAGE_SIZE).max(1);
         let windows = pages.div_ceil(WINDOW);
         let offset = rt::view::reserve(pages)?;
-        Ok(Self { space, length, offset, mapped: RefCell::new(alloc::vec![0; windows.div_ceil(64) as usize]) })
+        Ok(Self {
+            space,
+            length,
+            offset,
+            mapped: RefCell::new(alloc::vec![0; windows.div_ceil(64) as usize]),
+        })
     }
 
     /// The Space, for mapping parts into guests.
@@ -51,7 +60,8 @@ impl Layer {
         for window in (at >> PAGE_SHIFT) / WINDOW..=((end - 1) >> PAGE_SHIFT) / WINDOW {
             self.ensure(window)?;
         }
-        let start = core::ptr::with_exposed_provenance::<u8>((HOME_BASE + self.offset + at) as usize);
+        let start =
+            core::ptr::with_exposed_provenance::<u8>((HOME_BASE + self.offset + at) as usize);
         // SAFETY: the windows are mapped and stay so; the Space is frozen, so its bytes never change.
         Some(unsafe { core::slice::from_raw_parts(start, length) })
     }
@@ -63,7 +73,17 @@ impl Layer {
         if *word & bit == 0 {
             let pages = (self.length.div_ceil(PAGE_SIZE) - window * WINDOW).min(WINDOW);
             let skip = window * WINDOW * PAGE_SIZE;
-            rt::startup::home_space().map(self.offset + skip, self.space, skip, pages, MapMode::Share, Access::READ, false).ok()?;
+            rt::startup::home_space()
+                .map(
+                    self.offset + skip,
+                    self.space,
+                    skip,
+                    pages,
+                    MapMode::Share,
+                    Access::READ,
+                    false,
+                )
+                .ok()?;
             *word |= bit;
         }
         Some(())

@@ -13,6 +13,8 @@ const CHUNK: u64 = 512;
 const KEPT: usize = 64;
 /// Flag of `SpaceZero`: frames at once.
 const POPULATE: u64 = 1 << 8;
+/// Flag of `SpaceZero`: guests may run what is in the pages.
+const MAY_EXECUTE: u64 = 1 << 10;
 
 /// Free places without frames, and free pages with them.
 struct Arena {
@@ -23,8 +25,13 @@ struct Arena {
     kept_count: usize,
 }
 
-static ARENA: SpinLock<Arena> =
-    SpinLock::new(Arena { next: 0, end: 0, holes: alloc::vec::Vec::new(), kept: [0; KEPT], kept_count: 0 });
+static ARENA: SpinLock<Arena> = SpinLock::new(Arena {
+    next: 0,
+    end: 0,
+    holes: alloc::vec::Vec::new(),
+    kept: [0; KEPT],
+    kept_count: 0,
+});
 
 /// A page.
 #[derive(Debug)]
@@ -67,7 +74,7 @@ impl Page {
             None => arena.extend()?,
         };
         let home = rt::startup::home_space();
-        if home.zero(offset, 1, Access::READ | Access::WRITE, POPULATE).is_err() {
+        if home.zero(offset, 1, Access::READ | Access::WRITE, POPULATE | MAY_EXECUTE).is_err() {
             let _ = home.unmap(offset, 1);
             arena.holes.push(offset);
             return Err(Errno::ENOMEM);

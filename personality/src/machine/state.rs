@@ -102,7 +102,9 @@ pub fn enter() -> Exit {
 pub fn fs_base() -> u64 {
     let value: u64;
     // SAFETY: reads a register that the personality does not use.
-    unsafe { core::arch::asm!("rdfsbase {}", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("rdfsbase {}", out(reg) value, options(nomem, nostack, preserves_flags))
+    };
     value
 }
 
@@ -110,7 +112,9 @@ pub fn fs_base() -> u64 {
 #[cfg(target_os = "none")]
 pub fn set_fs_base(value: u64) {
     // SAFETY: the personality does not use the register; a low address is canonical.
-    unsafe { core::arch::asm!("wrfsbase {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("wrfsbase {}", in(reg) value, options(nomem, nostack, preserves_flags))
+    };
 }
 
 /// The guest's GS base.
@@ -118,7 +122,9 @@ pub fn set_fs_base(value: u64) {
 pub fn gs_base() -> u64 {
     let value: u64;
     // SAFETY: as for `fs_base`.
-    unsafe { core::arch::asm!("rdgsbase {}", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("rdgsbase {}", out(reg) value, options(nomem, nostack, preserves_flags))
+    };
     value
 }
 
@@ -126,7 +132,9 @@ pub fn gs_base() -> u64 {
 #[cfg(target_os = "none")]
 pub fn set_gs_base(value: u64) {
     // SAFETY: as for `set_fs_base`.
-    unsafe { core::arch::asm!("wrgsbase {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("wrgsbase {}", in(reg) value, options(nomem, nostack, preserves_flags))
+    };
 }
 
 /// There is no guest on the host.
@@ -168,7 +176,8 @@ impl Vectors {
     /// Loads the registers of the calling thread. The header and MXCSR are made valid first, whatever the guest has written there.
     pub fn load(&mut self) {
         let components = enabled();
-        let present = u64::from_le_bytes(self.0[512..520].try_into().unwrap_or_default()) & components;
+        let present =
+            u64::from_le_bytes(self.0[512..520].try_into().unwrap_or_default()) & components;
         self.0[512..520].copy_from_slice(&present.to_le_bytes());
         self.0[520..576].fill(0);
         let control = u32::from_le_bytes(self.0[24..28].try_into().unwrap_or_default()) & 0xffff;
@@ -185,7 +194,9 @@ impl Vectors {
 pub fn enabled() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: the kernel has enabled the instruction; it reads a register.
-    unsafe { core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+    };
     u64::from(low) | u64::from(high) << 32
 }
 

@@ -57,29 +57,44 @@ fn resolve_in(passwd: &[u8], group: &[u8], user: &str, more: &[u32]) -> Result<U
     let user = if user.is_empty() { "0" } else { user };
     let wanted: Option<u32> = user.parse().ok();
     let known = entries(passwd).find(|entry| {
-        entry.first() == Some(&user.as_bytes()) || wanted.is_some() && number(entry.get(2)) == wanted && entry.len() > 3
+        entry.first() == Some(&user.as_bytes())
+            || wanted.is_some() && number(entry.get(2)) == wanted && entry.len() > 3
     });
     let (uid, gid, home, name) = match (&known, wanted) {
         (Some(entry), _) => {
-            let home = entry.get(5).filter(|home| !home.is_empty()).map_or_else(|| b"/".to_vec(), |home| home.to_vec());
+            let home = entry
+                .get(5)
+                .filter(|home| !home.is_empty())
+                .map_or_else(|| b"/".to_vec(), |home| home.to_vec());
             let name = entry.first().map_or_else(Vec::new, |name| name.to_vec());
             (number(entry.get(2)).unwrap_or(0), number(entry.get(3)).unwrap_or(0), home, name)
         }
-        (None, Some(uid)) => (uid, 0, if uid == 0 { b"/root".to_vec() } else { b"/".to_vec() }, Vec::new()),
-        (None, None) => return Err(StartFailure::UnknownUser(format!("unable to find user {user}: no matching entries in passwd file"))),
+        (None, Some(uid)) => {
+            (uid, 0, if uid == 0 { b"/root".to_vec() } else { b"/".to_vec() }, Vec::new())
+        }
+        (None, None) => {
+            return Err(StartFailure::UnknownUser(format!(
+                "unable to find user {user}: no matching entries in passwd file"
+            )));
+        }
     };
     let mut groups = more.to_vec();
     let gid = match group_name {
         None => {
             // Groups that list the user, as login would give it.
             let member = entries(group).filter(|entry| {
-                !name.is_empty() && entry.get(3).is_some_and(|members| members.split(|byte| *byte == b',').any(|member| member == name))
+                !name.is_empty()
+                    && entry.get(3).is_some_and(|members| {
+                        members.split(|byte| *byte == b',').any(|member| member == name)
+                    })
             });
             groups.extend(member.filter_map(|entry| number(entry.get(2))));
             gid
         }
         Some(name) => {
-            let found = entries(group).find(|entry| entry.first() == Some(&name.as_bytes())).and_then(|entry| number(entry.get(2)));
+            let found = entries(group)
+                .find(|entry| entry.first() == Some(&name.as_bytes()))
+                .and_then(|entry| number(entry.get(2)));
             found.or_else(|| name.parse().ok()).ok_or_else(|| unknown_group(name))?
         }
     };
@@ -90,7 +105,9 @@ fn resolve_in(passwd: &[u8], group: &[u8], user: &str, more: &[u32]) -> Result<U
 }
 
 fn unknown_group(name: &str) -> StartFailure {
-    StartFailure::UnknownUser(String::from("unable to find group ") + name + ": no matching entries in group file")
+    StartFailure::UnknownUser(
+        String::from("unable to find group ") + name + ": no matching entries in group file",
+    )
 }
 
 #[cfg(test)]
@@ -103,7 +120,10 @@ mod tests {
     #[test]
     fn names_and_numbers_are_found() {
         let ada = resolve_in(PASSWD, GROUP, "ada", &[]).unwrap();
-        assert_eq!((ada.credentials.euid(), ada.credentials.egid(), ada.home.as_slice()), (1000, 1001, &b"/home/ada"[..]));
+        assert_eq!(
+            (ada.credentials.euid(), ada.credentials.egid(), ada.home.as_slice()),
+            (1000, 1001, &b"/home/ada"[..])
+        );
         assert_eq!(ada.credentials.more_groups, [1001, 29]);
         let number = resolve_in(PASSWD, GROUP, "1000:29", &[]).unwrap();
         assert_eq!((number.credentials.euid(), number.credentials.egid()), (1000, 29));
@@ -113,7 +133,13 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused() {
-        assert!(matches!(resolve_in(PASSWD, GROUP, "nobody", &[]), Err(StartFailure::UnknownUser(_))));
-        assert!(matches!(resolve_in(PASSWD, GROUP, "ada:none", &[]), Err(StartFailure::UnknownUser(_))));
+        assert!(matches!(
+            resolve_in(PASSWD, GROUP, "nobody", &[]),
+            Err(StartFailure::UnknownUser(_))
+        ));
+        assert!(matches!(
+            resolve_in(PASSWD, GROUP, "ada:none", &[]),
+            Err(StartFailure::UnknownUser(_))
+        ));
     }
 }

@@ -11,7 +11,8 @@ use crate::{
         terminal::Terminal,
     },
     linux::{
-        Errno, FD_CLOEXEC, O_APPEND, O_CLOEXEC, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY, RLIMIT_NOFILE, S_IFREG, SIGTTOU,
+        Errno, FD_CLOEXEC, O_APPEND, O_CLOEXEC, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY,
+        RLIMIT_NOFILE, S_IFREG, SIGTTOU,
         layouts::{Flock, Itimerspec, Termios, Winsize},
     },
     machine::guest,
@@ -43,7 +44,8 @@ pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
         *call.task.files.borrow_mut() = own;
     }
     let files = call.task.files();
-    let end = files.borrow().length().min(i32::try_from(last).unwrap_or(i32::MAX).saturating_add(1));
+    let end =
+        files.borrow().length().min(i32::try_from(last).unwrap_or(i32::MAX).saturating_add(1));
     for fd in i32::try_from(first).unwrap_or(i32::MAX)..end {
         if flags & 4 != 0 {
             let _ = files.borrow_mut().set_close_on_exec(fd, true);
@@ -65,7 +67,8 @@ pub(super) fn dup(call: &mut Call<'_>) -> Outcome {
 fn replace(call: &Call<'_>, close_on_exec: bool) -> Outcome {
     let file = call.file(0)?;
     let limit = call.task.process.limit(RLIMIT_NOFILE);
-    let before = call.task.files.borrow().borrow_mut().replace(call.int(1), file, close_on_exec, limit)?;
+    let before =
+        call.task.files.borrow().borrow_mut().replace(call.int(1), file, close_on_exec, limit)?;
     if let Some(before) = before {
         release_process_locks(call, &before);
     }
@@ -98,12 +101,21 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
             if argument >= limit {
                 return Err(Errno::EINVAL.into());
             }
-            let fd = call.task.files.borrow().borrow_mut().insert(file, command == 1030, argument as usize, limit)?;
+            let fd = call.task.files.borrow().borrow_mut().insert(
+                file,
+                command == 1030,
+                argument as usize,
+                limit,
+            )?;
             Ok(fd as u64)
         }
         1 => Ok(u64::from(call.task.files.borrow().borrow().close_on_exec(call.int(0))?)),
         2 => {
-            call.task.files.borrow().borrow_mut().set_close_on_exec(call.int(0), argument & FD_CLOEXEC != 0)?;
+            call.task
+                .files
+                .borrow()
+                .borrow_mut()
+                .set_close_on_exec(call.int(0), argument & FD_CLOEXEC != 0)?;
             Ok(0)
         }
         3 => Ok(u64::from(file.flags())),
@@ -152,7 +164,11 @@ fn lock_range(call: &Call<'_>, file: &OpenFile) -> Result<(Flock, u64, u64), Err
         _ => return Err(Errno::EINVAL),
     };
     let mut start = base.checked_add(wanted.start).ok_or(Errno::EOVERFLOW)?;
-    let mut end = if wanted.length == 0 { i64::MAX } else { start.checked_add(wanted.length - 1).ok_or(Errno::EOVERFLOW)? };
+    let mut end = if wanted.length == 0 {
+        i64::MAX
+    } else {
+        start.checked_add(wanted.length - 1).ok_or(Errno::EOVERFLOW)?
+    };
     if wanted.length < 0 {
         (start, end) = (start + wanted.length, start - 1);
     }
@@ -164,7 +180,11 @@ fn lock_range(call: &Call<'_>, file: &OpenFile) -> Result<(Flock, u64, u64), Err
 }
 
 fn lock_owner(call: &Call<'_>, file: &OpenFile) -> Owner {
-    if call.argument(1) >= 36 { Owner::Description(file.id, true) } else { Owner::Process(call.task.process.pid) }
+    if call.argument(1) >= 36 {
+        Owner::Description(file.id, true)
+    } else {
+        Owner::Process(call.task.process.pid)
+    }
 }
 
 fn query_lock(call: &mut Call<'_>, file: &Rc<OpenFile>) -> Outcome {
@@ -177,7 +197,8 @@ fn query_lock(call: &mut Call<'_>, file: &Rc<OpenFile>) -> Outcome {
             out.kind = i16::from(found.is_write);
             out.whence = 0;
             out.start = found.start as i64;
-            out.length = if found.last == u64::MAX { 0 } else { (found.last - found.start + 1) as i64 };
+            out.length =
+                if found.last == u64::MAX { 0 } else { (found.last - found.start + 1) as i64 };
             out.pid = if let Owner::Process(pid) = found.owner { pid } else { -1 };
         }
     }
@@ -224,7 +245,8 @@ fn make_pipe(call: &mut Call<'_>, flags: u32) -> Outcome {
     }
     let pipe = Rc::new(Pipe::new());
     let kept = flags & O_NONBLOCK;
-    let reader = OpenFile::new(Object::Pipe(pipe.clone()), None, O_RDONLY | kept, b"pipe:".to_vec());
+    let reader =
+        OpenFile::new(Object::Pipe(pipe.clone()), None, O_RDONLY | kept, b"pipe:".to_vec());
     let writer = OpenFile::new(Object::Pipe(pipe), None, O_WRONLY | kept, b"pipe:".to_vec());
     let close_on_exec = flags & O_CLOEXEC != 0;
     let first = call.install(reader, close_on_exec)?;
@@ -256,7 +278,12 @@ fn install_object(call: &Call<'_>, object: Object, flags: u32, name: &[u8]) -> O
 }
 
 pub(super) fn eventfd(call: &mut Call<'_>) -> Outcome {
-    install_object(call, Object::Event(EventCounter::new(call.argument(0) & 0xffff_ffff, false)), 0, b"anon_inode:[eventfd]")
+    install_object(
+        call,
+        Object::Event(EventCounter::new(call.argument(0) & 0xffff_ffff, false)),
+        0,
+        b"anon_inode:[eventfd]",
+    )
 }
 
 pub(super) fn eventfd2(call: &mut Call<'_>) -> Outcome {
@@ -269,14 +296,22 @@ pub(super) fn eventfd2(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn memfd_create(call: &mut Call<'_>) -> Outcome {
-    let name = guest::read_string(call.argument(0), 249).map_err(|errno| if errno == Errno::ENAMETOOLONG { Errno::EINVAL } else { errno })?;
+    let name = guest::read_string(call.argument(0), 249)
+        .map_err(|errno| if errno == Errno::ENAMETOOLONG { Errno::EINVAL } else { errno })?;
     let flags = call.argument(1);
     if flags & !0x1f != 0 {
         return Err(Errno::EINVAL.into());
     }
     let data = FileData::new();
     data.seals.set(if flags & 2 != 0 { 0 } else { 1 });
-    let node = Node::new(Kind::File(data), S_IFREG | 0o777, call.task.credentials().users[3], call.task.credentials().groups[3], 0, 0xf);
+    let node = Node::new(
+        Kind::File(data),
+        S_IFREG | 0o777,
+        call.task.credentials().users[3],
+        call.task.credentials().groups[3],
+        0,
+        0xf,
+    );
     node.change(|meta| meta.nlink = 0);
     let path = [b"/memfd:", name.as_slice()].concat();
     let file = OpenFile::new(Object::Node, Some(node), O_RDWR, path);
@@ -289,7 +324,12 @@ fn make_signalfd(call: &mut Call<'_>, flags: u32) -> Outcome {
     }
     let mask: u64 = guest::read(call.argument(1))?;
     if call.int(0) == -1 {
-        return install_object(call, Object::Signal(Cell::new(mask)), flags, b"anon_inode:[signalfd]");
+        return install_object(
+            call,
+            Object::Signal(Cell::new(mask)),
+            flags,
+            b"anon_inode:[signalfd]",
+        );
     }
     match &call.file(0)?.object {
         Object::Signal(place) => {
@@ -322,7 +362,10 @@ pub(super) fn timerfd_create(call: &mut Call<'_>) -> Outcome {
 
 fn timer_value(timer: &Timer) -> Itimerspec {
     let (left, interval) = timer.left();
-    Itimerspec { interval: clock::timespec(rt::clock::nanoseconds(interval)), value: clock::timespec(rt::clock::nanoseconds(left)) }
+    Itimerspec {
+        interval: clock::timespec(rt::clock::nanoseconds(interval)),
+        value: clock::timespec(rt::clock::nanoseconds(left)),
+    }
 }
 
 pub(super) fn timerfd_settime(call: &mut Call<'_>) -> Outcome {
@@ -360,7 +403,11 @@ pub(super) fn ioctl(call: &mut Call<'_>) -> Outcome {
     match request {
         // FIONCLEX, FIOCLEX, FIONBIO, FIONREAD.
         0x5450 | 0x5451 => {
-            call.task.files.borrow().borrow_mut().set_close_on_exec(call.int(0), request == 0x5451)?;
+            call.task
+                .files
+                .borrow()
+                .borrow_mut()
+                .set_close_on_exec(call.int(0), request == 0x5451)?;
             return Ok(0);
         }
         0x5421 => {
@@ -391,14 +438,23 @@ fn readable(file: &OpenFile, argument: u64) -> Outcome {
         Object::Master(terminal) => terminal.shown_length(),
         Object::Input(stream) => stream.length(),
         Object::Socket(socket) => socket.readable(),
-        Object::Node => file.node.as_ref().map_or(0, |node| node.size().saturating_sub(file.offset.get()) as usize),
+        Object::Node => file
+            .node
+            .as_ref()
+            .map_or(0, |node| node.size().saturating_sub(file.offset.get()) as usize),
         _ => return Err(Errno::ENOTTY.into()),
     };
     guest::write(argument, &(count as u32))?;
     Ok(0)
 }
 
-fn terminal_ioctl(call: &mut Call<'_>, terminal: &Rc<Terminal>, request: u32, argument: u64, master: bool) -> Outcome {
+fn terminal_ioctl(
+    call: &mut Call<'_>,
+    terminal: &Rc<Terminal>,
+    request: u32,
+    argument: u64,
+    master: bool,
+) -> Outcome {
     let process = call.task.process.clone();
     match request {
         // TCGETS; TCSETS, TCSETSW, TCSETSF.
@@ -422,7 +478,9 @@ fn terminal_ioctl(call: &mut Call<'_>, terminal: &Rc<Terminal>, request: u32, ar
         // TIOCSCTTY.
         0x540e => {
             let is_leader = process.pid == process.session.get();
-            if !is_leader || terminal.session.get() != 0 && terminal.session.get() != process.session.get() {
+            if !is_leader
+                || terminal.session.get() != 0 && terminal.session.get() != process.session.get()
+            {
                 return Err(Errno::EPERM.into());
             }
             terminal.session.set(process.session.get());
@@ -448,7 +506,11 @@ fn terminal_ioctl(call: &mut Call<'_>, terminal: &Rc<Terminal>, request: u32, ar
             if terminal.set_size(size) {
                 let group = terminal.foreground.get();
                 if group != 0 {
-                    call.system.signal_group(group, crate::linux::SIGWINCH, signal::info_from_kernel(crate::linux::SIGWINCH));
+                    call.system.signal_group(
+                        group,
+                        crate::linux::SIGWINCH,
+                        signal::info_from_kernel(crate::linux::SIGWINCH),
+                    );
                 }
             }
         }
@@ -471,7 +533,12 @@ fn terminal_ioctl(call: &mut Call<'_>, terminal: &Rc<Terminal>, request: u32, ar
         }
         0x5441 if master => {
             let path = alloc::format!("/dev/pts/{}", terminal.index.unwrap_or(0)).into_bytes();
-            let file = OpenFile::new(Object::Terminal(terminal.clone()), None, argument as u32 & (3 | O_NONBLOCK), path);
+            let file = OpenFile::new(
+                Object::Terminal(terminal.clone()),
+                None,
+                argument as u32 & (3 | O_NONBLOCK),
+                path,
+            );
             return call.install(file, argument as u32 & O_CLOEXEC != 0).map_err(Into::into);
         }
         _ => {
@@ -483,7 +550,11 @@ fn terminal_ioctl(call: &mut Call<'_>, terminal: &Rc<Terminal>, request: u32, ar
 }
 
 fn check_controlling(call: &Call<'_>, terminal: &Terminal, master: bool) -> Result<(), Errno> {
-    if master || terminal.session.get() == call.task.process.session.get() { Ok(()) } else { Err(Errno::ENOTTY) }
+    if master || terminal.session.get() == call.task.process.session.get() {
+        Ok(())
+    } else {
+        Err(Errno::ENOTTY)
+    }
 }
 
 /// A background group that changes its terminal is stopped.
@@ -496,7 +567,11 @@ fn check_background(call: &Call<'_>, terminal: &Terminal) -> Result<(), crate::w
     checked
 }
 
-fn set_foreground(call: &Call<'_>, terminal: &Rc<Terminal>, group: i32) -> Result<(), crate::wait::Stop> {
+fn set_foreground(
+    call: &Call<'_>,
+    terminal: &Rc<Terminal>,
+    group: i32,
+) -> Result<(), crate::wait::Stop> {
     if terminal.session.get() != call.task.process.session.get() {
         return Err(Errno::ENOTTY.into());
     }
@@ -505,7 +580,8 @@ fn set_foreground(call: &Call<'_>, terminal: &Rc<Terminal>, group: i32) -> Resul
     if group < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let in_session = members.iter().any(|member| member.session.get() == call.task.process.session.get());
+    let in_session =
+        members.iter().any(|member| member.session.get() == call.task.process.session.get());
     if !in_session {
         return Err(if members.is_empty() { Errno::ESRCH } else { Errno::EPERM }.into());
     }

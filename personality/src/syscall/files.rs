@@ -10,9 +10,10 @@ use crate::{
         terminal::Terminal,
     },
     linux::{
-        AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, Errno, O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_LARGEFILE,
-        O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC, O_WRONLY, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
-        S_IFSOCK,
+        AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, Errno, O_ACCMODE, O_APPEND,
+        O_CLOEXEC, O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_LARGEFILE, O_NOCTTY, O_NOFOLLOW,
+        O_NONBLOCK, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC, O_WRONLY, S_IFBLK, S_IFCHR, S_IFDIR,
+        S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
     },
     machine::guest,
     task::credentials,
@@ -53,7 +54,14 @@ fn open_at(call: &mut Call<'_>, fd: i32, path: &[u8], flags: u32, mode: u32) -> 
         let directory = found.directory.meta();
         let gid = node::group_of_new(&directory, credentials.groups[3]);
         let kind = Kind::File(FileData::new());
-        let node = Node::new(kind, S_IFREG | (mode & 0o7777 & !mask), credentials.users[3], gid, 0, found.directory.device);
+        let node = Node::new(
+            kind,
+            S_IFREG | (mode & 0o7777 & !mask),
+            credentials.users[3],
+            gid,
+            0,
+            found.directory.device,
+        );
         found.directory.link(&found.name, node.clone())?;
         Ok((node, true))
     })?;
@@ -68,7 +76,12 @@ fn open_at(call: &mut Call<'_>, fd: i32, path: &[u8], flags: u32, mode: u32) -> 
 }
 
 /// Checks that a node may be opened with flags.
-fn check_open(walker: &path::Walker<'_>, found: &Found, node: &Rc<Node>, flags: u32) -> Result<(), Errno> {
+fn check_open(
+    walker: &path::Walker<'_>,
+    found: &Found,
+    node: &Rc<Node>,
+    flags: u32,
+) -> Result<(), Errno> {
     if (found.needs_directory || flags & O_DIRECTORY != 0) && !node.is_directory() {
         return Err(Errno::ENOTDIR);
     }
@@ -111,7 +124,14 @@ fn open_unnamed(call: &mut Call<'_>, fd: i32, path: &[u8], flags: u32, mode: u32
     let mask = call.task.place().mask.get();
     let credentials = call.task.credentials();
     let gid = node::group_of_new(&directory.meta(), credentials.groups[3]);
-    let node = Node::new(Kind::File(FileData::new()), S_IFREG | (mode & 0o7777 & !mask), credentials.users[3], gid, 0, directory.device);
+    let node = Node::new(
+        Kind::File(FileData::new()),
+        S_IFREG | (mode & 0o7777 & !mask),
+        credentials.users[3],
+        gid,
+        0,
+        directory.device,
+    );
     node.change(|meta| meta.nlink = 0);
     finish_open(call, &node, flags & !O_DIRECTORY, path)
 }
@@ -125,11 +145,20 @@ fn finish_open(call: &mut Call<'_>, node: &Rc<Node>, flags: u32, path: &[u8]) ->
         match &node.kind {
             Kind::Fifo(pipe) => {
                 let waiting = call.task.opening.borrow().clone();
-                let file = waiting.unwrap_or_else(|| OpenFile::new(Object::Pipe(pipe.clone()), Some(node.clone()), kept, path.to_vec()));
+                let file = waiting.unwrap_or_else(|| {
+                    OpenFile::new(
+                        Object::Pipe(pipe.clone()),
+                        Some(node.clone()),
+                        kept,
+                        path.to_vec(),
+                    )
+                });
                 return open_fifo(call, pipe, file, flags);
             }
             Kind::Device => open_device(call, node, flags)?,
-            Kind::Proc(proc) if !node.is_directory() => Object::Text(core::cell::RefCell::new(proc.text(call.system, call.task)?)),
+            Kind::Proc(proc) if !node.is_directory() => {
+                Object::Text(core::cell::RefCell::new(proc.text(call.system, call.task)?))
+            }
             _ => Object::Node,
         }
     };
@@ -138,7 +167,12 @@ fn finish_open(call: &mut Call<'_>, node: &Rc<Node>, flags: u32, path: &[u8]) ->
 }
 
 /// A FIFO's open waits for the other side; the open file is kept meanwhile, so that the other side sees it.
-fn open_fifo(call: &mut Call<'_>, pipe: &Rc<crate::file::pipe::Pipe>, file: Rc<OpenFile>, flags: u32) -> Outcome {
+fn open_fifo(
+    call: &mut Call<'_>,
+    pipe: &Rc<crate::file::pipe::Pipe>,
+    file: Rc<OpenFile>,
+    flags: u32,
+) -> Outcome {
     let (readers, writers) = pipe.ends();
     let close_on_exec = flags & O_CLOEXEC != 0;
     let is_alone = match flags & O_ACCMODE {
@@ -190,7 +224,11 @@ fn open_device(call: &mut Call<'_>, node: &Rc<Node>, flags: u32) -> Result<Objec
             }
             Ok(open_terminal(call, terminal, flags))
         }
-        (S_IFCHR, major, minor) if crate::file::device::Memory::from_number(major, minor).is_some() => Ok(Object::Node),
+        (S_IFCHR, major, minor)
+            if crate::file::device::Memory::from_number(major, minor).is_some() =>
+        {
+            Ok(Object::Node)
+        }
         _ => Err(Errno::ENXIO),
     }
 }
@@ -198,7 +236,9 @@ fn open_device(call: &mut Call<'_>, node: &Rc<Node>, flags: u32) -> Result<Objec
 /// A session's leader without a terminal gets the one it opens.
 fn open_terminal(call: &Call<'_>, terminal: Rc<Terminal>, flags: u32) -> Object {
     let process = &call.task.process;
-    let may_own = process.pid == process.session.get() && process.terminal.borrow().is_none() && terminal.session.get() == 0;
+    let may_own = process.pid == process.session.get()
+        && process.terminal.borrow().is_none()
+        && terminal.session.get() == 0;
     if may_own && flags & O_NOCTTY == 0 {
         terminal.session.set(process.session.get());
         terminal.foreground.set(process.group.get());
@@ -254,7 +294,14 @@ fn make(call: &mut Call<'_>, fd: i32, path: &[u8], kind: Kind, mode: u32, rdev: 
         let directory = found.directory.meta();
         let gid = node::group_of_new(&directory, credentials.groups[3]);
         let inherited = if mode & S_IFMT == S_IFDIR { directory.mode & 0o2000 } else { 0 };
-        let node = Node::new(kind, mode | inherited, credentials.users[3], gid, rdev, found.directory.device);
+        let node = Node::new(
+            kind,
+            mode | inherited,
+            credentials.users[3],
+            gid,
+            rdev,
+            found.directory.device,
+        );
         found.directory.link(&found.name, node)
     })?;
     Ok(0)
@@ -278,7 +325,11 @@ pub(super) fn mkdirat(call: &mut Call<'_>) -> Outcome {
 }
 
 fn make_node(call: &mut Call<'_>, fd: i32, path: &[u8], mode: u32, rdev: u64) -> Outcome {
-    let kind = node::kind_for(mode).ok_or(if mode & S_IFMT == S_IFDIR { Errno::EPERM } else { Errno::EINVAL })?;
+    let kind = node::kind_for(mode).ok_or(if mode & S_IFMT == S_IFDIR {
+        Errno::EPERM
+    } else {
+        Errno::EINVAL
+    })?;
     let is_device = matches!(kind, Kind::Device);
     if is_device && !call.task.credentials().has(credentials::CAP_MKNOD) {
         return Err(Errno::EPERM.into());
@@ -305,7 +356,13 @@ fn remove(call: &mut Call<'_>, fd: i32, path: &[u8], is_directory: bool) -> Outc
         let found = walker.walk(path, false)?;
         let node = found.node.clone().ok_or(Errno::ENOENT)?;
         if found.name.is_empty() {
-            return Err(if path.ends_with(b"..") { Errno::ENOTEMPTY } else if is_directory { Errno::EINVAL } else { Errno::EISDIR });
+            return Err(if path.ends_with(b"..") {
+                Errno::ENOTEMPTY
+            } else if is_directory {
+                Errno::EINVAL
+            } else {
+                Errno::EISDIR
+            });
         }
         walker.check_change(&found.directory, Some(&node))?;
         if is_directory {
@@ -375,7 +432,11 @@ fn rename_at(call: &mut Call<'_>, from: (i32, &[u8]), to: (i32, &[u8]), flags: u
             return Err(Errno::EBUSY);
         }
         walker.check_change(&found.directory, Some(&node))?;
-        if found.needs_directory && !node.is_directory() { Err(Errno::ENOTDIR) } else { Ok((found, node)) }
+        if found.needs_directory && !node.is_directory() {
+            Err(Errno::ENOTDIR)
+        } else {
+            Ok((found, node))
+        }
     })?;
     let new = call.at(to.0, to.1, |walker| {
         let found = walker.walk(to.1, false)?;
@@ -468,7 +529,8 @@ fn link_at(call: &mut Call<'_>, from: (i32, &[u8]), to: (i32, &[u8]), flags: u32
     if flags & !(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let node = call.node_at(from.0, from.1, flags & AT_SYMLINK_FOLLOW != 0, flags & AT_EMPTY_PATH != 0)?;
+    let node =
+        call.node_at(from.0, from.1, flags & AT_SYMLINK_FOLLOW != 0, flags & AT_EMPTY_PATH != 0)?;
     if node.is_directory() {
         return Err(Errno::EPERM.into());
     }
@@ -590,7 +652,9 @@ pub(super) fn getcwd(call: &mut Call<'_>) -> Outcome {
     let place = call.task.place();
     let mut path = match path::path_of(&place.working.borrow(), &place.root.borrow()) {
         Some(path) => path,
-        None if place.working.borrow().directory().is_some_and(Directory::is_removed) => return Err(Errno::ENOENT.into()),
+        None if place.working.borrow().directory().is_some_and(Directory::is_removed) => {
+            return Err(Errno::ENOENT.into());
+        }
         None => b"(unreachable)/".to_vec(),
     };
     path.push(0);
@@ -612,7 +676,8 @@ pub(super) fn mount(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn umount2(call: &mut Call<'_>) -> Outcome {
+    let path = call.path(0)?;
+    call.node_at(crate::linux::AT_FDCWD, &path, true, false)?;
     crate::gap!(call.system, "umount2");
     Err(Errno::EPERM.into())
 }
-

@@ -54,7 +54,9 @@ impl Pieces {
     /// The source after what was done before the call had to wait.
     fn source(&self, skip: usize) -> Source<'static> {
         match self {
-            Self::One(address, length) => Source::guest(*address + skip as u64, length.saturating_sub(skip)),
+            Self::One(address, length) => {
+                Source::guest(*address + skip as u64, length.saturating_sub(skip))
+            }
             Self::Many(pieces) => {
                 let mut skip = skip as u64;
                 let rest: Vec<(u64, u64)> = pieces
@@ -62,7 +64,8 @@ impl Pieces {
                     .filter_map(|(base, length)| {
                         let skipped = skip.min(*length);
                         skip -= skipped;
-                        (skipped < *length || *length == 0).then_some((base + skipped, length - skipped))
+                        (skipped < *length || *length == 0)
+                            .then_some((base + skipped, length - skipped))
                     })
                     .collect();
                 Source::pieces(&rest)
@@ -228,7 +231,14 @@ pub(super) fn lseek(call: &mut Call<'_>) -> Outcome {
 }
 
 /// Copies from one file to another without the guest.
-fn transfer(call: &Call<'_>, from: &Rc<OpenFile>, from_at: Option<u64>, to: &Rc<OpenFile>, to_at: Option<u64>, length: u64) -> Outcome {
+fn transfer(
+    call: &Call<'_>,
+    from: &Rc<OpenFile>,
+    from_at: Option<u64>,
+    to: &Rc<OpenFile>,
+    to_at: Option<u64>,
+    length: u64,
+) -> Outcome {
     let mut state = call.task.call.get();
     let limit = call.task.process.limit(RLIMIT_FSIZE);
     let mut buffer = alloc::vec![0; CHUNK];
@@ -246,7 +256,12 @@ fn transfer(call: &Call<'_>, from: &Rc<OpenFile>, from_at: Option<u64>, to: &Rc<
             Err(Stop::Errno(_) | Stop::Wait(_)) if state.progress > 0 => break,
             Err(stop) => return Err(stop),
         };
-        let written = to.write(&mut Source::kernel(buffer.get(..count).unwrap_or_default()), to_at.map(|at| at + done), limit, &io);
+        let written = to.write(
+            &mut Source::kernel(buffer.get(..count).unwrap_or_default()),
+            to_at.map(|at| at + done),
+            limit,
+            &io,
+        );
         let (signals, told) = (io.signals.take(), io.told.get());
         drop(io);
         call.settle(signals, told);
@@ -295,7 +310,8 @@ pub(super) fn copy_file_range(call: &mut Call<'_>) -> Outcome {
     }
     from.data()?;
     to.data()?;
-    let read_offset = |address: u64| if address == 0 { Ok(None) } else { guest::read::<u64>(address).map(Some) };
+    let read_offset =
+        |address: u64| if address == 0 { Ok(None) } else { guest::read::<u64>(address).map(Some) };
     let (from_at, to_at) = (read_offset(call.argument(1))?, read_offset(call.argument(3))?);
     let count = transfer(call, &from, from_at, &to, to_at, call.argument(4).min(MAX_TRANSFER))?;
     for (address, at) in [(call.argument(1), from_at), (call.argument(3), to_at)] {
@@ -311,7 +327,8 @@ pub(super) fn splice(call: &mut Call<'_>) -> Outcome {
     if !matches!(from.object, Object::Pipe(_)) && !matches!(to.object, Object::Pipe(_)) {
         return Err(Errno::EINVAL.into());
     }
-    let read_offset = |address: u64| if address == 0 { Ok(None) } else { guest::read::<u64>(address).map(Some) };
+    let read_offset =
+        |address: u64| if address == 0 { Ok(None) } else { guest::read::<u64>(address).map(Some) };
     let (from_at, to_at) = (read_offset(call.argument(1))?, read_offset(call.argument(3))?);
     let length = call.argument(4).min(CHUNK as u64);
     let count = transfer(call, &from, from_at, &to, to_at, length)?;
@@ -335,7 +352,9 @@ pub(super) fn getdents64(call: &mut Call<'_>) -> Outcome {
     let mut listed = file.listed.borrow().clone();
     let mut is_full = false;
     let parent = crate::file::path::parent_of(&node).unwrap_or_else(|| node.clone());
-    for (index, (name, target)) in [(&b"."[..], &node), (&b".."[..], &parent)].into_iter().enumerate() {
+    for (index, (name, target)) in
+        [(&b"."[..], &node), (&b".."[..], &parent)].into_iter().enumerate()
+    {
         if offset == index as u64 && !is_full {
             is_full = !entry(&mut out, limit, target.id, offset + 1, 4, name);
             if !is_full {
@@ -434,7 +453,8 @@ pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::EBADF.into());
     }
     let data = file.data().map_err(|_| Errno::ENODEV)?;
-    let (mode, offset, length) = (call.argument(1), position(call.argument(2))?, position(call.argument(3))?);
+    let (mode, offset, length) =
+        (call.argument(1), position(call.argument(2))?, position(call.argument(3))?);
     if length == 0 {
         return Err(Errno::EINVAL.into());
     }

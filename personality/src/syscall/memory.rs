@@ -4,8 +4,9 @@ use super::{Call, Outcome};
 use crate::{
     file::{Kind, Object},
     linux::{
-        Errno, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE, O_ACCMODE, O_RDWR, PROT_EXEC, PROT_READ,
-        PROT_WRITE, RLIMIT_DATA,
+        Errno, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_PRIVATE,
+        MAP_SHARED, MAP_SHARED_VALIDATE, O_ACCMODE, O_RDWR, PROT_EXEC, PROT_READ, PROT_WRITE,
+        RLIMIT_DATA,
     },
     machine::guest,
     memory::{Mapping, Memory},
@@ -17,9 +18,11 @@ fn own(call: &Call<'_>) -> Rc<Memory> {
 }
 
 pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
-    let (address, length, protection, flags) = (call.argument(0), call.argument(1), call.argument(2), call.argument(3));
+    let (address, length, protection, flags) =
+        (call.argument(0), call.argument(1), call.argument(2), call.argument(3));
     let offset = call.argument(5);
-    if protection & !(PROT_READ | PROT_WRITE | PROT_EXEC) != 0 || offset % 4096 != 0 || length == 0 {
+    if protection & !(PROT_READ | PROT_WRITE | PROT_EXEC) != 0 || offset % 4096 != 0 || length == 0
+    {
         return Err(Errno::EINVAL.into());
     }
     let shared = match flags & 3 {
@@ -27,7 +30,14 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
         MAP_PRIVATE => false,
         _ => return Err(Errno::EINVAL.into()),
     };
-    let mut mapping = Mapping { protection, shared, file: None, flags: flags & MAP_GROWSDOWN, name: "", path: None };
+    let mut mapping = Mapping {
+        protection,
+        shared,
+        file: None,
+        flags: flags & MAP_GROWSDOWN,
+        name: "",
+        path: None,
+    };
     if flags & MAP_ANONYMOUS == 0 {
         let file = call.file(4)?;
         let node = file.node.clone().ok_or(Errno::ENODEV)?;
@@ -51,7 +61,9 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
         }
     }
     let fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
-    own(call).map(address, length, fixed, flags & MAP_FIXED_NOREPLACE != 0, &mapping).map_err(Into::into)
+    own(call)
+        .map(address, length, fixed, flags & MAP_FIXED_NOREPLACE != 0, &mapping)
+        .map_err(Into::into)
 }
 
 pub(super) fn munmap(call: &mut Call<'_>) -> Outcome {
@@ -73,7 +85,8 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
     const FIXED: u64 = 2;
     const DONTUNMAP: u64 = 4;
     let flags = call.argument(3);
-    let bad_flags = flags & !(MAYMOVE | FIXED | DONTUNMAP) != 0 || flags & FIXED != 0 && flags & MAYMOVE == 0;
+    let bad_flags =
+        flags & !(MAYMOVE | FIXED | DONTUNMAP) != 0 || flags & FIXED != 0 && flags & MAYMOVE == 0;
     if bad_flags || call.argument(0) % 4096 != 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -82,7 +95,9 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let fixed = (flags & FIXED != 0).then_some(call.argument(4));
-    own(call).remap(call.argument(0), call.argument(1), call.argument(2), flags & MAYMOVE != 0, fixed).map_err(Into::into)
+    own(call)
+        .remap(call.argument(0), call.argument(1), call.argument(2), flags & MAYMOVE != 0, fixed)
+        .map_err(Into::into)
 }
 
 pub(super) fn brk(call: &mut Call<'_>) -> Outcome {
@@ -97,7 +112,10 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
     if start % 4096 != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let end = start.checked_add(length).and_then(|end| end.checked_next_multiple_of(4096)).ok_or(Errno::EINVAL)?;
+    let end = start
+        .checked_add(length)
+        .and_then(|end| end.checked_next_multiple_of(4096))
+        .ok_or(Errno::EINVAL)?;
     match advice {
         DONTNEED | FREE => {
             let memory = own(call);
@@ -130,7 +148,8 @@ pub(super) fn mincore(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::ENOMEM.into());
     }
     for page in 0..pages {
-        let resident = memory.space().query(start + page * 4096, 1).is_ok_and(|(_, word)| word & 0xff >= 2);
+        let resident =
+            memory.space().query(start + page * 4096, 1).is_ok_and(|(_, word)| word & 0xff >= 2);
         guest::write(out + page, &u8::from(resident))?;
     }
     Ok(0)
@@ -143,7 +162,11 @@ pub(super) fn msync(call: &mut Call<'_>) -> Outcome {
     }
     let end = start.checked_add(length).ok_or(Errno::ENOMEM)?;
     // Shared pages are the file's own: there is nothing to write back.
-    if own(call).is_mapped(start, end.next_multiple_of(4096)) { Ok(0) } else { Err(Errno::ENOMEM.into()) }
+    if own(call).is_mapped(start, end.next_multiple_of(4096)) {
+        Ok(0)
+    } else {
+        Err(Errno::ENOMEM.into())
+    }
 }
 
 pub(super) fn nothing(_call: &mut Call<'_>) -> Outcome {

@@ -4,7 +4,8 @@ use super::{Call, Outcome};
 use crate::{
     file::{Node, Object, path},
     linux::{
-        AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK, S_ISGID, S_ISUID,
+        AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, S_IFCHR, S_IFIFO, S_IFMT,
+        S_IFSOCK, S_ISGID, S_ISUID,
         layouts::{Stat, Statfs, Timespec, Timeval},
     },
     machine::guest,
@@ -39,7 +40,8 @@ fn stat_path(call: &mut Call<'_>, fd: i32, path: &[u8], flags: u32, out: u64) ->
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 && fd != AT_FDCWD {
         return stat_file(call, fd, out);
     }
-    let node = call.node_at(fd, path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
+    let node =
+        call.node_at(fd, path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
     guest::write(out, &node.stat())?;
     Ok(0)
 }
@@ -98,7 +100,8 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
             return Ok(0);
         }
     }
-    let node = call.node_at(fd, &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
+    let node =
+        call.node_at(fd, &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
     guest::write(out, &node.statx())?;
     Ok(0)
 }
@@ -121,11 +124,16 @@ fn access_at(call: &mut Call<'_>, fd: i32, path: &[u8], mode: u32, flags: u32) -
     };
     let node = {
         let place = call.task.place();
-        let start = if path.first() == Some(&b'/') || fd == AT_FDCWD { None } else { call.file_of(fd)?.node.clone() };
+        let start = if path.first() == Some(&b'/') || fd == AT_FDCWD {
+            None
+        } else {
+            call.file_of(fd)?.node.clone()
+        };
         if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
             start.clone().ok_or(Errno::ENOENT)?
         } else {
-            path::Walker { place: &place, credentials, start }.find(path, flags & AT_SYMLINK_NOFOLLOW == 0)?
+            path::Walker { place: &place, credentials, start }
+                .find(path, flags & AT_SYMLINK_NOFOLLOW == 0)?
         }
     };
     let meta = node.meta();
@@ -195,7 +203,12 @@ pub(super) fn fchmodat(call: &mut Call<'_>) -> Outcome {
 pub(super) fn fchmodat2(call: &mut Call<'_>) -> Outcome {
     let path = call.path(1)?;
     let flags = call.argument(3) as u32;
-    let node = call.node_at(call.int(0), &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
+    let node = call.node_at(
+        call.int(0),
+        &path,
+        flags & AT_SYMLINK_NOFOLLOW == 0,
+        flags & AT_EMPTY_PATH != 0,
+    )?;
     change_mode(call, &node, call.argument(2) as u32)
 }
 
@@ -246,7 +259,12 @@ pub(super) fn fchown(call: &mut Call<'_>) -> Outcome {
 pub(super) fn fchownat(call: &mut Call<'_>) -> Outcome {
     let path = call.path(1)?;
     let flags = call.argument(4) as u32;
-    let node = call.node_at(call.int(0), &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
+    let node = call.node_at(
+        call.int(0),
+        &path,
+        flags & AT_SYMLINK_NOFOLLOW == 0,
+        flags & AT_EMPTY_PATH != 0,
+    )?;
     change_owner(call, &node, call.argument(2) as u32, call.argument(3) as u32)
 }
 
@@ -319,7 +337,12 @@ pub(super) fn utimensat(call: &mut Call<'_>) -> Outcome {
         call.file(0)?.node.clone().ok_or(Errno::EINVAL)?
     } else {
         let path = call.path(1)?;
-        call.node_at(call.int(0), &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?
+        call.node_at(
+            call.int(0),
+            &path,
+            flags & AT_SYMLINK_NOFOLLOW == 0,
+            flags & AT_EMPTY_PATH != 0,
+        )?
     };
     if call.argument(2) == 0 {
         return set_times(call, &node, None);
@@ -383,7 +406,16 @@ pub(super) fn fstatfs(call: &mut Call<'_>) -> Outcome {
     match &file.node {
         Some(node) => fill_statfs(call, node, call.argument(1)),
         None => {
-            guest::write(call.argument(1), &Statfs { kind: 0x5049_5045, bsize: 4096, namelen: 255, frsize: 4096, ..Statfs::default() })?;
+            guest::write(
+                call.argument(1),
+                &Statfs {
+                    kind: 0x5049_5045,
+                    bsize: 4096,
+                    namelen: 255,
+                    frsize: 4096,
+                    ..Statfs::default()
+                },
+            )?;
             Ok(0)
         }
     }
@@ -408,7 +440,8 @@ enum How {
 }
 
 fn xattr_name(call: &Call<'_>) -> Result<alloc::vec::Vec<u8>, Errno> {
-    let name = guest::read_string(call.argument(1), 255).map_err(|errno| if errno == Errno::ENAMETOOLONG { Errno::ERANGE } else { errno })?;
+    let name = guest::read_string(call.argument(1), 255)
+        .map_err(|errno| if errno == Errno::ENAMETOOLONG { Errno::ERANGE } else { errno })?;
     if name.is_empty() { Err(Errno::ERANGE) } else { Ok(name) }
 }
 
@@ -421,13 +454,21 @@ fn check_xattr(call: &Call<'_>, node: &Node, name: &[u8], wanted: u32) -> Result
         if !is_plain {
             return Err(if wanted == 2 { Errno::EPERM } else { Errno::ENODATA });
         }
-        return if credentials.may(meta.mode, meta.uid, meta.gid, wanted) { Ok(()) } else { Err(Errno::EACCES) };
+        return if credentials.may(meta.mode, meta.uid, meta.gid, wanted) {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        };
     }
     if name.starts_with(b"trusted.") {
         return Err(if wanted == 2 { Errno::EPERM } else { Errno::ENODATA });
     }
     if name.starts_with(b"security.") {
-        return if wanted == 4 || credentials.has(crate::task::credentials::CAP_SYS_ADMIN) { Ok(()) } else { Err(Errno::EPERM) };
+        return if wanted == 4 || credentials.has(crate::task::credentials::CAP_SYS_ADMIN) {
+            Ok(())
+        } else {
+            Err(Errno::EPERM)
+        };
     }
     Err(Errno::EOPNOTSUPP)
 }

@@ -96,7 +96,12 @@ impl Call<'_> {
     /// `EMFILE`.
     pub fn install(&self, file: Rc<OpenFile>, close_on_exec: bool) -> Result<u64, Errno> {
         let limit = self.task.process.limit(crate::linux::RLIMIT_NOFILE);
-        self.task.files.borrow().borrow_mut().insert(file, close_on_exec, 0, limit).map(|fd| fd as u64)
+        self.task
+            .files
+            .borrow()
+            .borrow_mut()
+            .insert(file, close_on_exec, 0, limit)
+            .map(|fd| fd as u64)
     }
     /// What reads and writes need to know of the caller.
     #[must_use]
@@ -122,13 +127,22 @@ impl Call<'_> {
     }
     /// Sends the caller a signal.
     pub fn signal_self(&self, signo: u8) {
-        signal::send_to_task(self.task, signo, signal::info_from(signo, crate::linux::SI_USER, self.task.process.pid, 0));
+        signal::send_to_task(
+            self.task,
+            signo,
+            signal::info_from(signo, crate::linux::SI_USER, self.task.process.pid, 0),
+        );
     }
     /// Resolves a descriptor and a path with a function.
     ///
     /// # Errors
     /// Those of the function, and `EBADF`, `ENOTDIR`.
-    pub fn at<R>(&self, fd: i32, path: &[u8], with: impl FnOnce(&Walker<'_>) -> Result<R, Errno>) -> Result<R, Errno> {
+    pub fn at<R>(
+        &self,
+        fd: i32,
+        path: &[u8],
+        with: impl FnOnce(&Walker<'_>) -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
         let place: Rc<Place> = self.task.place();
         let credentials: Rc<Credentials> = self.task.credentials();
         let start = if path.first() == Some(&b'/') || fd == AT_FDCWD {
@@ -147,7 +161,13 @@ impl Call<'_> {
     ///
     /// # Errors
     /// Those of path resolution.
-    pub fn node_at(&self, fd: i32, path: &[u8], follow: bool, may_be_empty: bool) -> Result<Rc<crate::file::Node>, Errno> {
+    pub fn node_at(
+        &self,
+        fd: i32,
+        path: &[u8],
+        follow: bool,
+        may_be_empty: bool,
+    ) -> Result<Rc<crate::file::Node>, Errno> {
         if path.is_empty() && may_be_empty {
             if fd == AT_FDCWD {
                 return Ok(self.task.place().working.borrow().clone());
@@ -170,7 +190,10 @@ pub fn read_vectors(address: u64, count: u64) -> Result<Vec<(u64, u64)>, Errno> 
     let mut total = 0_u64;
     for index in 0..count {
         let piece: crate::linux::layouts::Iovec = guest::read(address + 16 * index)?;
-        total = total.checked_add(piece.length).filter(|total| *total <= i64::MAX as u64).ok_or(Errno::EINVAL)?;
+        total = total
+            .checked_add(piece.length)
+            .filter(|total| *total <= i64::MAX as u64)
+            .ok_or(Errno::EINVAL)?;
         pieces.push((piece.base, piece.length));
     }
     Ok(pieces)

@@ -4,7 +4,8 @@ use super::{Call, Outcome, time};
 use crate::{
     file::{Object, OpenFile, epoll::Epoll},
     linux::{
-        Errno, O_CLOEXEC, O_RDWR, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, POLLRDNORM, POLLWRNORM, RLIMIT_NOFILE, SIGKILL, SIGSTOP,
+        Errno, O_CLOEXEC, O_RDWR, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, POLLRDNORM,
+        POLLWRNORM, RLIMIT_NOFILE, SIGKILL, SIGSTOP,
         layouts::{Pollfd, Timespec, Timeval},
     },
     machine::guest,
@@ -65,7 +66,8 @@ fn poll_until(call: &mut Call<'_>, timeout: Option<u64>) -> Outcome {
         } else {
             match call.file_of(wanted.fd) {
                 Ok(file) => {
-                    let mask = mask_of(call, &file) & (u32::from(wanted.events) | POLLERR | POLLHUP);
+                    let mask =
+                        mask_of(call, &file) & (u32::from(wanted.events) | POLLERR | POLLHUP);
                     files.push(file);
                     mask
                 }
@@ -126,7 +128,8 @@ fn select_until(call: &mut Call<'_>, timeout: Option<u64>) -> Outcome {
         }
         let file = call.file_of(fd as i32)?;
         let mask = mask_of(call, &file);
-        let classes = [POLLIN | POLLRDNORM | POLLHUP | POLLERR, POLLOUT | POLLWRNORM | POLLERR, POLLPRI];
+        let classes =
+            [POLLIN | POLLRDNORM | POLLHUP | POLLERR, POLLOUT | POLLWRNORM | POLLERR, POLLPRI];
         for (set, class) in found.iter_mut().zip(classes) {
             if let Some(word) = set.get_mut(word).filter(|word| **word & bit != 0) {
                 if mask & class == 0 {
@@ -161,7 +164,11 @@ pub(super) fn select(call: &mut Call<'_>) -> Outcome {
             if value.seconds < 0 || value.microseconds < 0 {
                 return Err(Errno::EINVAL.into());
             }
-            Some((value.seconds as u64).saturating_mul(1_000_000_000).saturating_add(value.microseconds as u64 * 1000))
+            Some(
+                (value.seconds as u64)
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add(value.microseconds as u64 * 1000),
+            )
         }
     };
     select_until(call, timeout)
@@ -177,7 +184,12 @@ pub(super) fn pselect6(call: &mut Call<'_>) -> Outcome {
 }
 
 fn create(call: &Call<'_>, close_on_exec: bool) -> Outcome {
-    let file = OpenFile::new(Object::Epoll(Epoll::default()), None, O_RDWR, b"anon_inode:[eventpoll]".to_vec());
+    let file = OpenFile::new(
+        Object::Epoll(Epoll::default()),
+        None,
+        O_RDWR,
+        b"anon_inode:[eventpoll]".to_vec(),
+    );
     call.install(file, close_on_exec).map_err(Into::into)
 }
 
@@ -198,7 +210,9 @@ pub(super) fn epoll_ctl(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let is_plain = matches!(file.object, Object::Node | Object::Text(_))
-        && file.node.as_ref().is_some_and(|node| matches!(node.file_type(), crate::linux::S_IFREG | crate::linux::S_IFDIR));
+        && file.node.as_ref().is_some_and(|node| {
+            matches!(node.file_type(), crate::linux::S_IFREG | crate::linux::S_IFDIR)
+        });
     if is_plain {
         return Err(Errno::EPERM.into());
     }
@@ -207,7 +221,10 @@ pub(super) fn epoll_ctl(call: &mut Call<'_>) -> Outcome {
     } else {
         let bytes: [u8; 12] = guest::read(call.argument(3))?;
         let (events, data) = bytes.split_at(4);
-        (u32::from_le_bytes(events.try_into().unwrap_or_default()), u64::from_le_bytes(data.try_into().unwrap_or_default()))
+        (
+            u32::from_le_bytes(events.try_into().unwrap_or_default()),
+            u64::from_le_bytes(data.try_into().unwrap_or_default()),
+        )
     };
     epoll.control(call.argument(1), call.int(2), &file, events, data)?;
     Ok(0)

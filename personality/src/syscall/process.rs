@@ -4,8 +4,9 @@ use super::{Call, Outcome, time};
 use crate::{
     file::{Object, OpenFile, path},
     linux::{
-        AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, CLONE_NAMESPACES, CLONE_VFORK, CLONE_VM, Errno, O_CLOEXEC,
-        O_RDWR, RLIM_INFINITY, RLIMITS, SIGCHLD, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WUNTRACED,
+        AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, CLD_CONTINUED, CLD_EXITED, CLD_KILLED,
+        CLD_STOPPED, CLONE_NAMESPACES, CLONE_VFORK, CLONE_VM, Errno, O_CLOEXEC, O_RDWR,
+        RLIM_INFINITY, RLIMITS, SIGCHLD, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WUNTRACED,
         layouts::{CloneArgs, Rlimit, Siginfo, Timespec},
     },
     machine::{guest, state},
@@ -63,10 +64,16 @@ pub(super) fn clone3(call: &mut Call<'_>) -> Outcome {
     let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut arguments);
     let count = bytes.len().min(size as usize);
     guest::read_bytes(call.argument(0), bytes.get_mut(..count).unwrap_or_default())?;
-    if arguments.flags & 0xff != 0 || arguments.exit_signal > 64 || (arguments.stack == 0) != (arguments.stack_size == 0) {
+    if arguments.flags & 0xff != 0
+        || arguments.exit_signal > 64
+        || (arguments.stack == 0) != (arguments.stack_size == 0)
+    {
         return Err(Errno::EINVAL.into());
     }
-    if arguments.set_tid_size != 0 || arguments.flags >> 32 != 0 || arguments.flags & crate::linux::CLONE_PIDFD != 0 {
+    if arguments.set_tid_size != 0
+        || arguments.flags >> 32 != 0
+        || arguments.flags & crate::linux::CLONE_PIDFD != 0
+    {
         crate::gap!(call.system, "clone3: set_tid, pidfd, cgroup");
         return Err(Errno::EINVAL.into());
     }
@@ -78,7 +85,14 @@ pub(super) fn fork(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn vfork(call: &mut Call<'_>) -> Outcome {
-    do_clone(call, &CloneArgs { flags: CLONE_VM | CLONE_VFORK, exit_signal: SIGCHLD.into(), ..CloneArgs::default() })
+    do_clone(
+        call,
+        &CloneArgs {
+            flags: CLONE_VM | CLONE_VFORK,
+            exit_signal: SIGCHLD.into(),
+            ..CloneArgs::default()
+        },
+    )
 }
 
 /// Reads an array of strings that ends with a null pointer.
@@ -91,7 +105,8 @@ fn strings(address: u64) -> Result<Vec<Vec<u8>>, Errno> {
         if pointer == 0 {
             break;
         }
-        let text = guest::read_string(pointer, MAX_STRINGS).map_err(|errno| if errno == Errno::ENAMETOOLONG { Errno::ETOOBIG } else { errno })?;
+        let text = guest::read_string(pointer, MAX_STRINGS)
+            .map_err(|errno| if errno == Errno::ENAMETOOLONG { Errno::ETOOBIG } else { errno })?;
         total += text.len() + 9;
         if total > 2 << 20 {
             return Err(Errno::ETOOBIG);
@@ -102,13 +117,21 @@ fn strings(address: u64) -> Result<Vec<Vec<u8>>, Errno> {
     Ok(list)
 }
 
-fn execute(call: &mut Call<'_>, fd: i32, path: Vec<u8>, flags: u32, arguments: u64, environment: u64) -> Outcome {
+fn execute(
+    call: &mut Call<'_>,
+    fd: i32,
+    path: Vec<u8>,
+    flags: u32,
+    arguments: u64,
+    environment: u64,
+) -> Outcome {
     if flags & !(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0 {
         return Err(Errno::EINVAL.into());
     }
     // Other tasks of the process end first.
     let process = call.task.process.clone();
-    let node = call.node_at(fd, &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
+    let node =
+        call.node_at(fd, &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
     let mut arguments = strings(arguments)?;
     let environment = strings(environment)?;
     if arguments.is_empty() {
@@ -167,7 +190,8 @@ pub(super) fn execve(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn execveat(call: &mut Call<'_>) -> Outcome {
     let path = call.path(1)?;
-    let (fd, flags, arguments, environment) = (call.int(0), call.argument(4) as u32, call.argument(2), call.argument(3));
+    let (fd, flags, arguments, environment) =
+        (call.int(0), call.argument(4) as u32, call.argument(2), call.argument(3));
     execute(call, fd, path, flags, arguments, environment)
 }
 
@@ -201,7 +225,9 @@ pub(super) fn wait4(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let which = which(call, call.int(0));
-    let Some(found) = exit::wait(call.system, call.task, which, options | WEXITED)? else { return Ok(0) };
+    let Some(found) = exit::wait(call.system, call.task, which, options | WEXITED)? else {
+        return Ok(0);
+    };
     if call.argument(1) != 0 {
         guest::write(call.argument(1), &found.status)?;
     }
@@ -214,7 +240,9 @@ pub(super) fn wait4(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn waitid(call: &mut Call<'_>) -> Outcome {
     let options = call.argument(3);
-    if options & (WEXITED | WUNTRACED | WCONTINUED) == 0 || options & !(WNOHANG | WNOWAIT | WEXITED | WUNTRACED | WCONTINUED | 0xe000_0000) != 0 {
+    if options & (WEXITED | WUNTRACED | WCONTINUED) == 0
+        || options & !(WNOHANG | WNOWAIT | WEXITED | WUNTRACED | WCONTINUED | 0xe000_0000) != 0
+    {
         return Err(Errno::EINVAL.into());
     }
     let id = call.int(1);
@@ -258,7 +286,11 @@ pub(super) fn getppid(call: &mut Call<'_>) -> Outcome {
 }
 
 fn process_or_own(call: &Call<'_>, pid: i32) -> Result<Rc<Process>, Errno> {
-    if pid == 0 { Ok(call.task.process.clone()) } else { call.system.processes.get(pid).ok_or(Errno::ESRCH) }
+    if pid == 0 {
+        Ok(call.task.process.clone())
+    } else {
+        call.system.processes.get(pid).ok_or(Errno::ESRCH)
+    }
 }
 
 pub(super) fn getpgid(call: &mut Call<'_>) -> Outcome {
@@ -291,7 +323,13 @@ pub(super) fn setpgid(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::EPERM.into());
     }
     let group = if group == 0 { process.pid } else { group };
-    let exists = group == process.pid || call.system.processes.group(group).iter().any(|member| member.session.get() == own.session.get());
+    let exists = group == process.pid
+        || call
+            .system
+            .processes
+            .group(group)
+            .iter()
+            .any(|member| member.session.get() == own.session.get());
     if !exists {
         return Err(Errno::EPERM.into());
     }
@@ -320,7 +358,11 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
     const CLOCK_REALTIME: u64 = 256;
     let (address, operation, value) = (call.argument(0), call.argument(1), call.argument(2) as u32);
     let timeout = call.argument(3);
-    let clock = if operation & CLOCK_REALTIME != 0 { crate::linux::CLOCK_REALTIME } else { crate::linux::CLOCK_MONOTONIC };
+    let clock = if operation & CLOCK_REALTIME != 0 {
+        crate::linux::CLOCK_REALTIME
+    } else {
+        crate::linux::CLOCK_MONOTONIC
+    };
     let bits = call.argument(5) as u32;
     match operation & !(PRIVATE | CLOCK_REALTIME) {
         command @ (0 | 9) => {
@@ -328,7 +370,11 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
                 0 => u64::MAX,
                 at => {
                     let wanted = time::duration(&guest::read::<Timespec>(at)?)?;
-                    if command == 0 { time::deadline_after(call, wanted) } else { time::deadline_at(clock, wanted) }
+                    if command == 0 {
+                        time::deadline_after(call, wanted)
+                    } else {
+                        time::deadline_at(clock, wanted)
+                    }
                 }
             };
             let bits = if command == 0 { u32::MAX } else { bits };
@@ -352,7 +398,13 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
                 return Err(Errno::EAGAIN.into());
             }
             let (from, to) = (key(call.task, address), key(call.task, target));
-            let (woken, moved) = call.system.futexes.requeue(&call.system.processes, from, to, value, timeout as u32);
+            let (woken, moved) = call.system.futexes.requeue(
+                &call.system.processes,
+                from,
+                to,
+                value,
+                timeout as u32,
+            );
             Ok(if command == 3 { woken } else { woken + moved })
         }
         5 => wake_operation(call, address, value),
@@ -365,7 +417,8 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
 
 /// FUTEX_WAKE_OP.
 fn wake_operation(call: &mut Call<'_>, address: u64, count: u32) -> Outcome {
-    let (second, other_count, encoded) = (call.argument(4), call.argument(3) as u32, call.argument(5) as u32);
+    let (second, other_count, encoded) =
+        (call.argument(4), call.argument(3) as u32, call.argument(5) as u32);
     let sign = |value: u32| ((value << 20) as i32) >> 20;
     let (mut operand, compared) = (sign(encoded >> 12 & 0xfff), sign(encoded & 0xfff));
     if encoded >> 31 != 0 {
@@ -394,9 +447,15 @@ fn wake_operation(call: &mut Call<'_>, address: u64, count: u32) -> Outcome {
         5 => old >= compared,
         _ => return Err(Errno::ENOSYS.into()),
     };
-    let mut woken = call.system.futexes.wake(&call.system.processes, key(call.task, address), count, u32::MAX);
+    let mut woken =
+        call.system.futexes.wake(&call.system.processes, key(call.task, address), count, u32::MAX);
     if holds {
-        woken += call.system.futexes.wake(&call.system.processes, key(call.task, second), other_count, u32::MAX);
+        woken += call.system.futexes.wake(
+            &call.system.processes,
+            key(call.task, second),
+            other_count,
+            u32::MAX,
+        );
     }
     Ok(woken)
 }
@@ -499,7 +558,11 @@ fn set_pair(call: &Call<'_>, users: bool) -> Outcome {
     let credentials = call.task.credentials();
     let old = if users { credentials.users } else { credentials.groups };
     let changes_saved = real != u32::MAX || effective != u32::MAX && effective != old[0];
-    let saved = if changes_saved { if effective == u32::MAX { old[1] } else { effective } } else { u32::MAX };
+    let saved = if changes_saved {
+        if effective == u32::MAX { old[1] } else { effective }
+    } else {
+        u32::MAX
+    };
     change_ids(call, users, [real, effective, saved])
 }
 
@@ -548,7 +611,10 @@ pub(super) fn getgroups(call: &mut Call<'_>) -> Outcome {
     match call.int(0) {
         0 => {}
         size if (size as usize) < count || size < 0 => return Err(Errno::EINVAL.into()),
-        _ => guest::write_bytes(call.argument(1), zerocopy::IntoBytes::as_bytes(credentials.more_groups.as_slice()))?,
+        _ => guest::write_bytes(
+            call.argument(1),
+            zerocopy::IntoBytes::as_bytes(credentials.more_groups.as_slice()),
+        )?,
     }
     Ok(count as u64)
 }
@@ -587,7 +653,14 @@ pub(super) fn getrlimit(call: &mut Call<'_>) -> Outcome {
     if index >= RLIMITS {
         return Err(Errno::EINVAL.into());
     }
-    let limit = call.task.process.limits.borrow().get(index).copied().unwrap_or(Rlimit { soft: RLIM_INFINITY, hard: RLIM_INFINITY });
+    let limit = call
+        .task
+        .process
+        .limits
+        .borrow()
+        .get(index)
+        .copied()
+        .unwrap_or(Rlimit { soft: RLIM_INFINITY, hard: RLIM_INFINITY });
     guest::write(call.argument(1), &limit)?;
     Ok(0)
 }
@@ -604,7 +677,8 @@ pub(super) fn prlimit64(call: &mut Call<'_>) -> Outcome {
     if index >= RLIMITS {
         return Err(Errno::EINVAL.into());
     }
-    let new = if call.argument(2) == 0 { None } else { Some(guest::read::<Rlimit>(call.argument(2))?) };
+    let new =
+        if call.argument(2) == 0 { None } else { Some(guest::read::<Rlimit>(call.argument(2))?) };
     let old = process.limits.borrow().get(index).copied().unwrap_or_default();
     if let Some(new) = new {
         set_limit(&process, index, new, false)?;
@@ -621,15 +695,23 @@ pub(super) fn pidfd_open(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let process = call.system.processes.get(call.int(0)).ok_or(Errno::ESRCH)?;
-    let file = OpenFile::new(Object::Process(process), None, O_RDWR | flags, b"anon_inode:[pidfd]".to_vec());
+    let file = OpenFile::new(
+        Object::Process(process),
+        None,
+        O_RDWR | flags,
+        b"anon_inode:[pidfd]".to_vec(),
+    );
     call.install(file, O_CLOEXEC != 0).map_err(Into::into)
 }
 
 pub(super) fn pidfd_send_signal(call: &mut Call<'_>) -> Outcome {
     let file = call.file(0)?;
     let Object::Process(process) = &file.object else { return Err(Errno::EBADF.into()) };
-    let signo = u8::try_from(call.argument(1)).ok().filter(|signo| *signo <= 64).ok_or(Errno::EINVAL)?;
-    if matches!(process.life.get(), crate::task::Life::Zombie(_)) && call.system.processes.get(process.pid).is_none() {
+    let signo =
+        u8::try_from(call.argument(1)).ok().filter(|signo| *signo <= 64).ok_or(Errno::EINVAL)?;
+    if matches!(process.life.get(), crate::task::Life::Zombie(_))
+        && call.system.processes.get(process.pid).is_none()
+    {
         return Err(Errno::ESRCH.into());
     }
     let info = signal::info_from(signo, 0, call.task.process.pid, call.task.credentials().users[0]);
@@ -650,6 +732,9 @@ pub(super) fn arch_prctl(call: &mut Call<'_>) -> Outcome {
     }
     Ok(0)
 }
+
+/// CAP_CHECKPOINT_RESTORE.
+const LAST_CAPABILITY: u64 = 40;
 
 pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
     let process = call.task.process.clone();
@@ -678,12 +763,12 @@ pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
         16 => guest::write(argument, &call.task.name.get())?,
         // PR_CAPBSET_READ, PR_CAPBSET_DROP.
         23 => {
-            if argument > 40 {
+            if argument > LAST_CAPABILITY {
                 return Err(Errno::EINVAL.into());
             }
             return Ok(process.credentials.borrow().bounding >> argument & 1);
         }
-        24 if argument <= 40 => {
+        24 if argument <= LAST_CAPABILITY => {
             let mut credentials: Credentials = (*call.task.credentials()).clone();
             credentials.bounding &= !(1 << argument);
             *process.credentials.borrow_mut() = Rc::new(credentials);
@@ -693,6 +778,7 @@ pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
         37 => guest::write(argument, &u32::from(process.is_subreaper.get()))?,
         38 if argument == 1 => process.no_new_privileges.set(true),
         39 => return Ok(process.no_new_privileges.get().into()),
+        47 => return ambient(call),
         // PR_SET_VMA: names of areas.
         0x5356_4d41 => return Err(Errno::EINVAL.into()),
         _ => {
@@ -701,6 +787,25 @@ pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
         }
     }
     Ok(0)
+}
+
+/// PR_CAP_AMBIENT: there are no ambient capabilities.
+fn ambient(call: &mut Call<'_>) -> Outcome {
+    const IS_SET: u64 = 1;
+    const RAISE: u64 = 2;
+    const LOWER: u64 = 3;
+    const CLEAR_ALL: u64 = 4;
+    let (operation, capability) = (call.argument(1), call.argument(2));
+    let rest_is_zero = call.argument(3) == 0 && call.argument(4) == 0;
+    match operation {
+        CLEAR_ALL if rest_is_zero && capability == 0 => Ok(0),
+        IS_SET | LOWER if rest_is_zero && capability <= LAST_CAPABILITY => Ok(0),
+        RAISE if rest_is_zero && capability <= LAST_CAPABILITY => {
+            crate::gap!(call.system, "prctl: ambient capabilities");
+            Err(Errno::EPERM.into())
+        }
+        _ => Err(Errno::EINVAL.into()),
+    }
 }
 
 /// Checks a capability header; the process.
@@ -720,7 +825,8 @@ pub(super) fn capget(call: &mut Call<'_>) -> Outcome {
     };
     let credentials = process.credentials.borrow();
     let parts = [credentials.effective, credentials.permitted, credentials.inheritable];
-    let words: [u32; 6] = core::array::from_fn(|index| (parts[index % 3] >> (32 * (index / 3))) as u32);
+    let words: [u32; 6] =
+        core::array::from_fn(|index| (parts[index % 3] >> (32 * (index / 3))) as u32);
     if call.argument(1) != 0 {
         guest::write(call.argument(1), &words)?;
     }
@@ -736,7 +842,8 @@ pub(super) fn capset(call: &mut Call<'_>) -> Outcome {
     if permitted & !credentials.permitted != 0 || effective & !permitted != 0 {
         return Err(Errno::EPERM.into());
     }
-    (credentials.effective, credentials.permitted, credentials.inheritable) = (effective, permitted, inheritable);
+    (credentials.effective, credentials.permitted, credentials.inheritable) =
+        (effective, permitted, inheritable);
     *call.task.process.credentials.borrow_mut() = Rc::new(credentials);
     Ok(0)
 }
@@ -839,16 +946,26 @@ pub(super) fn setpriority(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// Linux as it is.
+const PER_LINUX: u32 = 0;
+/// uname(2) tells of a 32-bit machine.
+pub(super) const PER_LINUX32: u32 = 8;
+const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
+
 pub(super) fn personality(call: &mut Call<'_>) -> Outcome {
-    match call.argument(0) & 0xffff_ffff {
-        0 | 0xffff_ffff => Ok(0),
-        // ADDR_NO_RANDOMIZE changes nothing a program could rely on.
-        0x004_0000 => Ok(0),
-        _ => {
-            crate::gap!(call.system, "personality");
-            Err(Errno::EINVAL.into())
-        }
+    let process = &call.task.process;
+    let before = process.execution_domain.get();
+    let wanted = call.argument(0) as u32;
+    if wanted == u32::MAX {
+        return Ok(before.into());
     }
+    // ADDR_NO_RANDOMIZE changes nothing a program could rely on.
+    if !matches!(wanted & !ADDR_NO_RANDOMIZE, PER_LINUX | PER_LINUX32) {
+        crate::gap!(call.system, "personality");
+        return Err(Errno::EINVAL.into());
+    }
+    process.execution_domain.set(wanted);
+    Ok(before.into())
 }
 
 pub(super) fn ioprio_get(_call: &mut Call<'_>) -> Outcome {
@@ -871,4 +988,3 @@ pub(super) fn unshare(call: &mut Call<'_>) -> Outcome {
     }
     Ok(0)
 }
-

@@ -125,8 +125,11 @@ pub(super) fn rt_sigtimedwait(call: &mut Call<'_>) -> Outcome {
 fn check(call: &Call<'_>, process: &Process, signo: u8) -> Result<(), Errno> {
     let own = call.task.credentials();
     let other = process.credentials.borrow();
-    let is_same = [own.users[0], own.users[1]].iter().any(|user| *user == other.users[0] || *user == other.users[2]);
-    let is_continuation = signo == SIGCONT && process.session.get() == call.task.process.session.get();
+    let is_same = [own.users[0], own.users[1]]
+        .iter()
+        .any(|user| *user == other.users[0] || *user == other.users[2]);
+    let is_continuation =
+        signo == SIGCONT && process.session.get() == call.task.process.session.get();
     if is_same || is_continuation || own.has(CAP_KILL) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
@@ -143,7 +146,13 @@ pub(super) fn kill(call: &mut Call<'_>) -> Outcome {
     let (pid, signo) = (call.int(0), number(call.argument(1) & 0xffff_ffff)?);
     let targets: alloc::vec::Vec<Rc<Process>> = match pid {
         0 => call.system.processes.group(call.task.process.group.get()),
-        -1 => call.system.processes.all().into_iter().filter(|process| process.pid != 1 && process.pid != call.task.process.pid).collect(),
+        -1 => call
+            .system
+            .processes
+            .all()
+            .into_iter()
+            .filter(|process| process.pid != 1 && process.pid != call.task.process.pid)
+            .collect(),
         pid if pid < 0 => call.system.processes.group(pid.checked_neg().ok_or(Errno::ESRCH)?),
         pid => call.system.processes.get(pid).into_iter().collect(),
     };
@@ -164,7 +173,13 @@ pub(super) fn kill(call: &mut Call<'_>) -> Outcome {
     result.map_err(Into::into)
 }
 
-fn kill_task(call: &mut Call<'_>, group: Option<i32>, tid: i32, signo: u8, what: Siginfo) -> Outcome {
+fn kill_task(
+    call: &mut Call<'_>,
+    group: Option<i32>,
+    tid: i32,
+    signo: u8,
+    what: Siginfo,
+) -> Outcome {
     if tid <= 0 || group.is_some_and(|group| group <= 0) {
         return Err(Errno::EINVAL.into());
     }
@@ -239,7 +254,12 @@ pub(super) fn sigaltstack(call: &mut Call<'_>) -> Outcome {
 }
 
 /// Reads a signalfd: structures of 128 bytes.
-pub(super) fn read_signalfd(call: &Call<'_>, file: &OpenFile, mask: u64, sink: &mut Sink<'_>) -> Outcome {
+pub(super) fn read_signalfd(
+    call: &Call<'_>,
+    file: &OpenFile,
+    mask: u64,
+    sink: &mut Sink<'_>,
+) -> Outcome {
     if sink.room() < 128 {
         return Err(Errno::EINVAL.into());
     }

@@ -11,10 +11,7 @@ use crate::{
     machine::guest::{self, Sink, Source},
     wait::Stop,
 };
-use alloc::{
-    rc::Rc,
-    vec::Vec,
-};
+use alloc::{rc::Rc, vec::Vec};
 use core::cell::RefCell;
 
 const AF_UNIX: u16 = 1;
@@ -42,7 +39,12 @@ fn flags_of(kind: u64) -> u32 {
 }
 
 fn install(call: &Call<'_>, socket: Rc<Socket>, flags: u32) -> Result<u64, Errno> {
-    let file = OpenFile::new(Object::Socket(socket), None, O_RDWR | flags & O_NONBLOCK, b"socket:".to_vec());
+    let file = OpenFile::new(
+        Object::Socket(socket),
+        None,
+        O_RDWR | flags & O_NONBLOCK,
+        b"socket:".to_vec(),
+    );
     call.install(file, flags & O_CLOEXEC != 0)
 }
 
@@ -141,7 +143,14 @@ pub(super) fn bind(call: &mut Call<'_>) -> Outcome {
             }
             walker.check_change(&found.directory, None)?;
             let kind = Kind::Socket(RefCell::new(Rc::downgrade(&socket)));
-            let node = Node::new(kind, mode, credentials.users[3], credentials.groups[3], 0, found.directory.device);
+            let node = Node::new(
+                kind,
+                mode,
+                credentials.users[3],
+                credentials.groups[3],
+                0,
+                found.directory.device,
+            );
             found.directory.link(&found.name, node)
         })?;
     }
@@ -221,7 +230,13 @@ pub(super) fn getpeername(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
-fn send(call: &mut Call<'_>, pieces: &[(u64, u64)], flags: u64, name: Option<Vec<u8>>, files: &[Rc<OpenFile>]) -> Outcome {
+fn send(
+    call: &mut Call<'_>,
+    pieces: &[(u64, u64)],
+    flags: u64,
+    name: Option<Vec<u8>>,
+    files: &[Rc<OpenFile>],
+) -> Outcome {
     let (socket, file) = own(call, 0)?;
     let target = match name {
         Some(_) if socket.style != Style::Datagram => None,
@@ -244,10 +259,21 @@ fn send(call: &mut Call<'_>, pieces: &[(u64, u64)], flags: u64, name: Option<Vec
             .collect();
         let first = state.progress == 0;
         let attached = if first { files } else { &[] };
-        match socket.send(&mut Source::pieces(&rest), attached, target.clone(), identity, non_blocking, call.task.waiter()) {
+        match socket.send(
+            &mut Source::pieces(&rest),
+            attached,
+            target.clone(),
+            identity,
+            non_blocking,
+            call.task.waiter(),
+        ) {
             Ok(count) => {
                 state.progress += count;
-                if state.progress as u64 >= total || socket.style != Style::Stream || non_blocking || count == 0 {
+                if state.progress as u64 >= total
+                    || socket.style != Style::Stream
+                    || non_blocking
+                    || count == 0
+                {
                     return Ok(state.progress as u64);
                 }
                 call.task.call.set(state);
@@ -264,7 +290,11 @@ fn send(call: &mut Call<'_>, pieces: &[(u64, u64)], flags: u64, name: Option<Vec
 }
 
 pub(super) fn sendto(call: &mut Call<'_>) -> Outcome {
-    let name = if call.argument(4) == 0 { None } else { Some(address(call.argument(4), call.argument(5))?) };
+    let name = if call.argument(4) == 0 {
+        None
+    } else {
+        Some(address(call.argument(4), call.argument(5))?)
+    };
     let (base, length, flags) = (call.argument(1), call.argument(2), call.argument(3));
     send(call, &[(base, length)], flags, name, &[])
 }
@@ -308,28 +338,42 @@ pub(super) fn recvfrom(call: &mut Call<'_>) -> Outcome {
     let flags = call.argument(3);
     let non_blocking = flags & MSG_DONTWAIT != 0 || file.flags() & O_NONBLOCK != 0;
     let mut sink = Sink::guest(call.argument(1), call.argument(2).min(0x7fff_f000) as usize);
-    let received = socket.receive(&mut sink, flags & MSG_PEEK != 0, non_blocking, call.task.waiter())?;
+    let received =
+        socket.receive(&mut sink, flags & MSG_PEEK != 0, non_blocking, call.task.waiter())?;
     if call.argument(4) != 0 {
         write_address(&received.sender, call.argument(4), call.argument(5))?;
     }
-    Ok(if flags & MSG_TRUNC != 0 && socket.style != Style::Stream { received.whole } else { received.count } as u64)
+    Ok(if flags & MSG_TRUNC != 0 && socket.style != Style::Stream {
+        received.whole
+    } else {
+        received.count
+    } as u64)
 }
 
 pub(super) fn recvmsg(call: &mut Call<'_>) -> Outcome {
     let (socket, file) = own(call, 0)?;
     let flags = call.argument(2);
     let at = call.argument(1);
-    let [name, name_length, vectors, count, control, control_length, _]: [u64; 7] = guest::read(at)?;
+    let [name, name_length, vectors, count, control, control_length, _]: [u64; 7] =
+        guest::read(at)?;
     let pieces = read_vectors(vectors, count)?;
     let non_blocking = flags & MSG_DONTWAIT != 0 || file.flags() & O_NONBLOCK != 0;
     let mut sink = Sink::pieces(&pieces);
-    let received = socket.receive(&mut sink, flags & MSG_PEEK != 0, non_blocking, call.task.waiter())?;
-    let mut out_flags = if received.whole > received.count && socket.style != Style::Stream { MSG_TRUNC as u32 } else { 0 };
+    let received =
+        socket.receive(&mut sink, flags & MSG_PEEK != 0, non_blocking, call.task.waiter())?;
+    let mut out_flags = if received.whole > received.count && socket.style != Style::Stream {
+        MSG_TRUNC as u32
+    } else {
+        0
+    };
     let mut used = 0;
     if socket.passes_identity.get() && control_length >= 32 {
         let (pid, uid, gid) = received.identity;
         guest::write(control, &28_u64)?;
-        guest::write(control + 8, &[SOL_SOCKET as u32, SCM_CREDENTIALS, pid.cast_unsigned(), uid, gid])?;
+        guest::write(
+            control + 8,
+            &[SOL_SOCKET as u32, SCM_CREDENTIALS, pid.cast_unsigned(), uid, gid],
+        )?;
         used = 32;
     }
     if !received.files.is_empty() {
@@ -356,7 +400,8 @@ pub(super) fn recvmsg(call: &mut Call<'_>) -> Outcome {
         let mut bytes = AF_UNIX.to_le_bytes().to_vec();
         bytes.extend_from_slice(&received.sender);
         let is_named = !received.sender.is_empty();
-        let count = if is_named { bytes.len().min((name_length & 0xffff_ffff) as usize) } else { 0 };
+        let count =
+            if is_named { bytes.len().min((name_length & 0xffff_ffff) as usize) } else { 0 };
         guest::write_bytes(name, bytes.get(..count).unwrap_or_default())?;
         guest::write(at + 8, &(count as u32))?;
     }
@@ -419,4 +464,3 @@ pub(super) fn getsockopt(call: &mut Call<'_>) -> Outcome {
     guest::write(call.argument(4), &(count as u32))?;
     Ok(0)
 }
-

@@ -30,7 +30,10 @@ pub(super) fn uname(call: &mut Call<'_>) -> Outcome {
     let mut out = [0_u8; 6 * 65];
     let hostname = call.system.hostname.borrow().clone();
     let domain = call.system.domainname.borrow().clone();
-    let fields: [&[u8]; 6] = [b"Linux", &hostname, RELEASE.as_bytes(), b"#1 SMP MettEagle", b"x86_64", &domain];
+    let is_32 = call.task.process.execution_domain.get() & 0xff == super::process::PER_LINUX32;
+    let machine: &[u8] = if is_32 { b"i686" } else { b"x86_64" };
+    let fields: [&[u8]; 6] =
+        [b"Linux", &hostname, RELEASE.as_bytes(), b"#1 SMP MettEagle", machine, &domain];
     for (place, field) in out.chunks_exact_mut(65).zip(fields) {
         for (to, from) in place.iter_mut().take(64).zip(field) {
             *to = *from;

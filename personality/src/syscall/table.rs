@@ -2,7 +2,10 @@
 //!
 //! Source of the numbers: Linux `arch/x86/entry/syscalls/syscall_64.tbl`. The coverage page (`docs/linux-coverage.md`) is generated from it.
 
-use super::{Call, Outcome, descriptors, files, io, memory, metadata, poll, process, signals, sockets, system_information, time};
+use super::{
+    Call, Outcome, descriptors, files, io, memory, metadata, poll, process, signals, sockets,
+    system_information, time,
+};
 use crate::{gap, linux::Errno, system::System, task::Task};
 use alloc::rc::Rc;
 

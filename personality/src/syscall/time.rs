@@ -3,8 +3,9 @@
 use super::{Call, Outcome};
 use crate::{
     linux::{
-        CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW, CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME, CLOCK_REALTIME_COARSE,
-        CLOCK_THREAD_CPUTIME_ID, Errno, SIGALRM, TIMER_ABSTIME,
+        CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW,
+        CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME, CLOCK_REALTIME_COARSE, CLOCK_THREAD_CPUTIME_ID,
+        Errno, SIGALRM, TIMER_ABSTIME,
         layouts::{Itimerspec, Itimerval, Rusage, Timespec, Timeval, Tms},
     },
     machine::guest,
@@ -24,13 +25,21 @@ const CLOCK_TAI: u64 = 11;
 fn clock(call: &Call<'_>, id: u64) -> Result<u64, Errno> {
     Ok(match id {
         CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_TAI => time::now(),
-        CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_BOOTTIME => rt::clock::since_boot(),
+        CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_BOOTTIME => {
+            rt::clock::since_boot()
+        }
         CLOCK_PROCESS_CPUTIME_ID => rt::clock::nanoseconds(call.task.process.cpu_time().0),
-        CLOCK_THREAD_CPUTIME_ID => rt::clock::nanoseconds(call.task.thread.stat().map_or(0, |(used, ..)| used)),
+        CLOCK_THREAD_CPUTIME_ID => {
+            rt::clock::nanoseconds(call.task.thread.stat().map_or(0, |(used, ..)| used))
+        }
         // Clocks of other processes and threads.
         id if (id as i32) < 0 => {
             let pid = !(id as i32 >> 3);
-            let process = if pid == 0 { Some(call.task.process.clone()) } else { call.system.processes.get(pid) };
+            let process = if pid == 0 {
+                Some(call.task.process.clone())
+            } else {
+                call.system.processes.get(pid)
+            };
             rt::clock::nanoseconds(process.ok_or(Errno::EINVAL)?.cpu_time().0)
         }
         _ => return Err(Errno::EINVAL),
@@ -93,14 +102,19 @@ pub(super) fn time(call: &mut Call<'_>) -> Outcome {
 }
 
 const fn timeval(nanoseconds: u64) -> Timeval {
-    Timeval { seconds: (nanoseconds / SECOND) as i64, microseconds: (nanoseconds % SECOND / 1000) as i64 }
+    Timeval {
+        seconds: (nanoseconds / SECOND) as i64,
+        microseconds: (nanoseconds % SECOND / 1000) as i64,
+    }
 }
 
 fn from_timeval(value: &Timeval) -> Result<u64, Errno> {
     if value.seconds < 0 || !(0..1_000_000).contains(&value.microseconds) {
         return Err(Errno::EINVAL);
     }
-    Ok((value.seconds as u64).saturating_mul(SECOND).saturating_add(value.microseconds as u64 * 1000))
+    Ok((value.seconds as u64)
+        .saturating_mul(SECOND)
+        .saturating_add(value.microseconds as u64 * 1000))
 }
 
 fn sleep(deadline: u64, remaining: u64) -> Outcome {
@@ -122,7 +136,10 @@ pub(super) fn nanosleep(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn clock_nanosleep(call: &mut Call<'_>) -> Outcome {
     let id = call.argument(0);
-    if !matches!(id, CLOCK_REALTIME | CLOCK_MONOTONIC | CLOCK_BOOTTIME | CLOCK_TAI | CLOCK_PROCESS_CPUTIME_ID) {
+    if !matches!(
+        id,
+        CLOCK_REALTIME | CLOCK_MONOTONIC | CLOCK_BOOTTIME | CLOCK_TAI | CLOCK_PROCESS_CPUTIME_ID
+    ) {
         return Err(Errno::EINVAL.into());
     }
     let wanted = duration(&guest::read(call.argument(2))?)?;
@@ -140,7 +157,12 @@ pub(super) fn times(call: &mut Call<'_>) -> Outcome {
     let guest_time = guest_time.max(used);
     if call.argument(0) != 0 {
         let children = call.task.process.children_time.get();
-        let times = Tms { utime: ticks(guest_time), stime: ticks(used.saturating_sub(guest_time)), cutime: ticks(children / 2), cstime: ticks(children / 2) };
+        let times = Tms {
+            utime: ticks(guest_time),
+            stime: ticks(used.saturating_sub(guest_time)),
+            cutime: ticks(children / 2),
+            cstime: ticks(children / 2),
+        };
         guest::write(call.argument(0), &times)?;
     }
     Ok(rt::clock::since_boot() / TICK)
@@ -173,7 +195,8 @@ pub(super) fn getrusage(call: &mut Call<'_>) -> Outcome {
 fn set_alarm(call: &Call<'_>, value: u64, interval: u64) -> (u64, u64) {
     let process = &call.task.process;
     let before = left_of_alarm(call);
-    let next = if value == 0 { 0 } else { rt::clock::now().saturating_add(rt::clock::ticks(value)) };
+    let next =
+        if value == 0 { 0 } else { rt::clock::now().saturating_add(rt::clock::ticks(value)) };
     process.alarm.set((next, rt::clock::ticks(interval)));
     if next != 0 {
         session::arm_timers(call.system, next);
@@ -183,7 +206,11 @@ fn set_alarm(call: &Call<'_>, value: u64, interval: u64) -> (u64, u64) {
 
 fn left_of_alarm(call: &Call<'_>) -> (u64, u64) {
     let (next, interval) = call.task.process.alarm.get();
-    let left = if next == 0 { 0 } else { rt::clock::nanoseconds(next.saturating_sub(rt::clock::now())).max(1000) };
+    let left = if next == 0 {
+        0
+    } else {
+        rt::clock::nanoseconds(next.saturating_sub(rt::clock::now())).max(1000)
+    };
     (left, rt::clock::nanoseconds(interval))
 }
 
@@ -193,7 +220,8 @@ pub(super) fn alarm(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn setitimer(call: &mut Call<'_>) -> Outcome {
-    let value: Itimerval = if call.argument(1) == 0 { Itimerval::default() } else { guest::read(call.argument(1))? };
+    let value: Itimerval =
+        if call.argument(1) == 0 { Itimerval::default() } else { guest::read(call.argument(1))? };
     let (next, interval) = (from_timeval(&value.value)?, from_timeval(&value.interval)?);
     let (left, old) = match call.argument(0) {
         0 => set_alarm(call, next, interval),
@@ -207,7 +235,10 @@ pub(super) fn setitimer(call: &mut Call<'_>) -> Outcome {
         _ => return Err(Errno::EINVAL.into()),
     };
     if call.argument(2) != 0 {
-        guest::write(call.argument(2), &Itimerval { interval: timeval(old), value: timeval(left) })?;
+        guest::write(
+            call.argument(2),
+            &Itimerval { interval: timeval(old), value: timeval(left) },
+        )?;
     }
     Ok(0)
 }
@@ -218,7 +249,10 @@ pub(super) fn getitimer(call: &mut Call<'_>) -> Outcome {
         1 | 2 => (0, 0),
         _ => return Err(Errno::EINVAL.into()),
     };
-    guest::write(call.argument(1), &Itimerval { interval: timeval(interval), value: timeval(left) })?;
+    guest::write(
+        call.argument(1),
+        &Itimerval { interval: timeval(interval), value: timeval(left) },
+    )?;
     Ok(0)
 }
 
@@ -247,7 +281,15 @@ pub(super) fn timer_create(call: &mut Call<'_>) -> Outcome {
     if notify != 1 && !(1..=64).contains(&signo) {
         return Err(Errno::EINVAL.into());
     }
-    let timer = PosixTimer { clock: id, signo, tid, value, id: number, next: Cell::new((0, 0)), overrun: Cell::new(0) };
+    let timer = PosixTimer {
+        clock: id,
+        signo,
+        tid,
+        value,
+        id: number,
+        next: Cell::new((0, 0)),
+        overrun: Cell::new(0),
+    };
     guest::write(call.argument(2), &number)?;
     call.task.process.timers.borrow_mut().insert(number, Rc::new(timer));
     Ok(0)
@@ -259,8 +301,15 @@ fn timer(call: &Call<'_>) -> Result<Rc<PosixTimer>, Errno> {
 
 fn timer_value(timer: &PosixTimer) -> Itimerspec {
     let (next, interval) = timer.next.get();
-    let left = if next == 0 { 0 } else { rt::clock::nanoseconds(next.saturating_sub(rt::clock::now())).max(1) };
-    Itimerspec { interval: time::timespec(rt::clock::nanoseconds(interval)), value: time::timespec(left) }
+    let left = if next == 0 {
+        0
+    } else {
+        rt::clock::nanoseconds(next.saturating_sub(rt::clock::now())).max(1)
+    };
+    Itimerspec {
+        interval: time::timespec(rt::clock::nanoseconds(interval)),
+        value: time::timespec(left),
+    }
 }
 
 pub(super) fn timer_settime(call: &mut Call<'_>) -> Outcome {

@@ -2,10 +2,7 @@
 
 use super::{Process, Task};
 use crate::{
-    file::{
-        Kind, Node,
-        path::Walker,
-    },
+    file::{Kind, Node, path::Walker},
     linux::{Errno, PROT_EXEC, PROT_READ, PROT_WRITE, RLIMIT_STACK, S_IFREG, S_ISGID, S_ISUID},
     machine::{
         guest::{self, Sink},
@@ -68,7 +65,12 @@ pub struct Loaded {
 }
 
 fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
-    bytes.get(at..at + length).unwrap_or_default().iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+    bytes
+        .get(at..at + length)
+        .unwrap_or_default()
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 fn read_at(node: &Node, offset: u64, length: usize) -> Result<Vec<u8>, Errno> {
@@ -109,7 +111,8 @@ impl Elf {
         if !is_elf || (kind != ET_EXEC && kind != ET_DYN) || number(&head, 18, 2) != EM_X86_64 {
             return Err(Errno::ENOEXEC);
         }
-        let (table, size, count) = (number(&head, 32, 8), number(&head, 54, 2), number(&head, 56, 2));
+        let (table, size, count) =
+            (number(&head, 32, 8), number(&head, 54, 2), number(&head, 56, 2));
         if size != 56 || count == 0 || count > MAX_HEADERS {
             return Err(Errno::ENOEXEC);
         }
@@ -143,9 +146,17 @@ impl Elf {
         match number(header, 0, 4) {
             PT_LOAD if segment.in_memory > 0 => {
                 let end = segment.address.checked_add(segment.in_memory).ok_or(Errno::ENOEXEC)?;
-                let follows = self.segments.last().is_none_or(|last| last.address + last.in_memory <= segment.address);
-                let fits = end < kernel_abi::layout::GUEST_MAX && segment.in_file <= segment.in_memory && follows;
-                if !fits || segment.address % PAGE != segment.offset % PAGE || segment.offset.checked_add(segment.in_file).is_none() {
+                let follows = self
+                    .segments
+                    .last()
+                    .is_none_or(|last| last.address + last.in_memory <= segment.address);
+                let fits = end < kernel_abi::layout::GUEST_MAX
+                    && segment.in_file <= segment.in_memory
+                    && follows;
+                if !fits
+                    || segment.address % PAGE != segment.offset % PAGE
+                    || segment.offset.checked_add(segment.in_file).is_none()
+                {
                     return Err(Errno::ENOEXEC);
                 }
                 if (segment.offset..segment.offset + segment.in_file).contains(&table) {
@@ -172,17 +183,33 @@ impl Elf {
 
     fn bounds(&self) -> (u64, u64) {
         let low = self.segments.first().map_or(0, |segment| segment.address & !(PAGE - 1));
-        let high = self.segments.last().map_or(0, |segment| (segment.address + segment.in_memory).next_multiple_of(PAGE));
+        let high = self
+            .segments
+            .last()
+            .map_or(0, |segment| (segment.address + segment.in_memory).next_multiple_of(PAGE));
         (low, high)
     }
 
     /// Maps the parts; what is added to every address.
-    fn load(&self, memory: &Memory, node: &Rc<Node>, path: &[u8], at: Option<u64>) -> Result<u64, Errno> {
+    fn load(
+        &self,
+        memory: &Memory,
+        node: &Rc<Node>,
+        path: &[u8],
+        at: Option<u64>,
+    ) -> Result<u64, Errno> {
         let (low, high) = self.bounds();
         let bias = if self.is_fixed {
             0
         } else {
-            let reservation = Mapping { protection: 0, shared: false, file: None, flags: 0, name: "", path: None };
+            let reservation = Mapping {
+                protection: 0,
+                shared: false,
+                file: None,
+                flags: 0,
+                name: "",
+                path: None,
+            };
             let base = memory.map(at.unwrap_or(0), high - low, false, false, &reservation)?;
             memory.unmap(base, high - low)?;
             base.wrapping_sub(low)
@@ -195,7 +222,13 @@ impl Elf {
     }
 }
 
-fn load_segment(memory: &Memory, node: &Rc<Node>, path: &Rc<[u8]>, segment: &Segment, bias: u64) -> Result<(), Errno> {
+fn load_segment(
+    memory: &Memory,
+    node: &Rc<Node>,
+    path: &Rc<[u8]>,
+    segment: &Segment,
+    bias: u64,
+) -> Result<(), Errno> {
     let mut protection = 0;
     for (flag, bit) in [(4, PROT_READ), (2, PROT_WRITE), (1, PROT_EXEC)] {
         if segment.flags & flag != 0 {
@@ -209,12 +242,20 @@ fn load_segment(memory: &Memory, node: &Rc<Node>, path: &Rc<[u8]>, segment: &Seg
     let end = start + segment.in_memory;
     if segment.in_file > 0 {
         let file = Some((node.clone(), segment.offset - lead));
-        let mapping = Mapping { protection, shared: false, file, flags: 0, name: "", path: Some(path.clone()) };
+        let mapping = Mapping {
+            protection,
+            shared: false,
+            file,
+            flags: 0,
+            name: "",
+            path: Some(path.clone()),
+        };
         memory.map(page, file_end - page, true, false, &mapping)?;
     }
     let mapped = if segment.in_file > 0 { file_end.next_multiple_of(PAGE) } else { page };
     if end > mapped {
-        let mapping = Mapping { protection, shared: false, file: None, flags: 0, name: "", path: None };
+        let mapping =
+            Mapping { protection, shared: false, file: None, flags: 0, name: "", path: None };
         memory.map(mapped, end - mapped, true, false, &mapping)?;
     }
     Ok(())
@@ -222,9 +263,14 @@ fn load_segment(memory: &Memory, node: &Rc<Node>, path: &Rc<[u8]>, segment: &Seg
 
 /// The zeros between a writable part's file contents and the end of their page. Needs the memory attached.
 fn clear_tails(elf: &Elf, bias: u64) -> Result<(), Errno> {
-    for segment in elf.segments.iter().filter(|segment| segment.flags & 2 != 0 && segment.in_memory > segment.in_file) {
+    for segment in elf
+        .segments
+        .iter()
+        .filter(|segment| segment.flags & 2 != 0 && segment.in_memory > segment.in_file)
+    {
         let from = bias.wrapping_add(segment.address + segment.in_file);
-        let end = from.next_multiple_of(PAGE).min(bias.wrapping_add(segment.address + segment.in_memory));
+        let end =
+            from.next_multiple_of(PAGE).min(bias.wrapping_add(segment.address + segment.in_memory));
         if segment.in_file > 0 && end > from {
             Sink::guest(from, (end - from) as usize).put_zeros((end - from) as usize)?;
         }
@@ -241,7 +287,8 @@ fn resolve_scripts(request: Request, walker: &Walker<'_>) -> Result<Request, Err
         let Some(line) = head.strip_prefix(b"#!") else { return Ok(request) };
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = line.trim_ascii();
-        let split = line.iter().position(|byte| *byte == b' ' || *byte == b'\t').unwrap_or(line.len());
+        let split =
+            line.iter().position(|byte| *byte == b' ' || *byte == b'\t').unwrap_or(line.len());
         let (interpreter, argument) = line.split_at(split);
         if interpreter.is_empty() {
             return Err(Errno::ENOEXEC);
@@ -254,7 +301,12 @@ fn resolve_scripts(request: Request, walker: &Walker<'_>) -> Result<Request, Err
         arguments.push(request.path.clone());
         arguments.extend(request.arguments.into_iter().skip(1));
         let node = walker.find(interpreter, true)?;
-        request = Request { node, path: interpreter.to_vec(), arguments, environment: request.environment };
+        request = Request {
+            node,
+            path: interpreter.to_vec(),
+            arguments,
+            environment: request.environment,
+        };
     }
     Err(Errno::ELOOP)
 }
@@ -296,8 +348,14 @@ pub fn load(request: Request, walker: &Walker<'_>, process: &Process) -> Result<
     }
     let size = process.limit(RLIMIT_STACK).clamp(128 << 10, MAX_STACK) & !(PAGE - 1);
     let executable = if elf.stack_executable { PROT_EXEC } else { 0 };
-    let stack_mapping =
-        Mapping { protection: PROT_READ | PROT_WRITE | executable, shared: false, file: None, flags: 0, name: "[stack]", path: None };
+    let stack_mapping = Mapping {
+        protection: PROT_READ | PROT_WRITE | executable,
+        shared: false,
+        file: None,
+        flags: 0,
+        name: "[stack]",
+        path: None,
+    };
     memory.map(STACK_TOP - size, size, true, false, &stack_mapping)?;
     attach(&memory)?;
     clear_tails(&elf, bias)?;
@@ -330,7 +388,10 @@ fn set_ids(process: &Process, mode: u32, uid: u32, gid: u32) -> (Option<u32>, Op
 /// # Errors
 /// `ENOMEM`.
 pub fn attach(memory: &Memory) -> Result<(), Errno> {
-    rt::arch::call(kernel_abi::Operation::GuestAttach, [memory.space().slot().into(), 0, 0, 0, 0, 0])?;
+    rt::arch::call(
+        kernel_abi::Operation::GuestAttach,
+        [memory.space().slot().into(), 0, 0, 0, 0, 0],
+    )?;
     Ok(())
 }
 
@@ -344,9 +405,16 @@ struct Vector {
 }
 
 /// Writes strings, auxiliary vector, environment and arguments; the first stack pointer.
-fn build_stack(memory: &Memory, request: &Request, vector: &Vector, process: &Process, size: u64) -> Result<u64, Errno> {
+fn build_stack(
+    memory: &Memory,
+    request: &Request,
+    vector: &Vector,
+    process: &Process,
+    size: u64,
+) -> Result<u64, Errno> {
     let strings = |list: &[Vec<u8>]| list.iter().map(|text| text.len() as u64 + 1).sum::<u64>();
-    let total = strings(&request.arguments) + strings(&request.environment) + request.path.len() as u64;
+    let total =
+        strings(&request.arguments) + strings(&request.environment) + request.path.len() as u64;
     let pointers = (request.arguments.len() + request.environment.len()) as u64 * 8;
     // A quarter of the stack, as Linux allows.
     if total.saturating_add(pointers) > size / 4 {
@@ -439,15 +507,23 @@ pub fn enter(task: &Rc<Task>, loaded: Loaded) {
     }
     let name = request.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     set_name(task, name);
-    *process.program.borrow_mut() =
-        super::Program { node: Some(request.node), path: request.path.clone(), arguments: request.arguments };
+    *process.program.borrow_mut() = super::Program {
+        node: Some(request.node),
+        path: request.path.clone(),
+        arguments: request.arguments,
+    };
     let actions = process.actions.borrow().clone();
     let actions = Rc::new((*actions).clone());
     actions.reset_handlers();
     *process.actions.borrow_mut() = actions;
     process.has_executed.set(true);
     process.timers.borrow_mut().clear();
-    task.alternate_stack.set(crate::linux::layouts::Sigaltstack { sp: 0, flags: super::signal::SS_DISABLE, padding: 0, size: 0 });
+    task.alternate_stack.set(crate::linux::layouts::Sigaltstack {
+        sp: 0,
+        flags: super::signal::SS_DISABLE,
+        padding: 0,
+        size: 0,
+    });
     task.clear_tid.set(0);
     task.robust_list.set(0);
     task.rseq.set((0, 0));

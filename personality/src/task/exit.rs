@@ -2,7 +2,10 @@
 
 use super::{Life, Process, Task, signal};
 use crate::{
-    linux::{CLD_EXITED, CLD_KILLED, Errno, SA_NOCLDWAIT, SIGCHLD, SIGHUP, SIGCONT, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WUNTRACED},
+    linux::{
+        CLD_EXITED, CLD_KILLED, Errno, SA_NOCLDWAIT, SIGCHLD, SIGCONT, SIGHUP, WCONTINUED, WEXITED,
+        WNOHANG, WNOWAIT, WUNTRACED,
+    },
     machine::guest,
     system::System,
     wait::{Stop, WAIT},
@@ -86,7 +89,11 @@ fn finish_process(system: &System, process: &Rc<Process>) {
     let is_unwanted = action.handler == signal::IGNORE || action.flags & SA_NOCLDWAIT != 0;
     let signo = process.exit_signal.get();
     if signo != 0 {
-        let (code, value) = if status & 0x7f == 0 { (CLD_EXITED, status >> 8 & 0xff) } else { (CLD_KILLED, status & 0x7f) };
+        let (code, value) = if status & 0x7f == 0 {
+            (CLD_EXITED, status >> 8 & 0xff)
+        } else {
+            (CLD_KILLED, status & 0x7f)
+        };
         let mut info = signal::info_of_child(process, code, value);
         info.signo = signo.into();
         signal::send_to_process(&parent, signo, info);
@@ -140,7 +147,11 @@ fn adopt_children(system: &System, process: &Process) {
         if let Life::Zombie(_) = child.life.get() {
             match system.processes.get(heir) {
                 Some(parent) if heir != process.pid => {
-                    signal::send_to_process(&parent, SIGCHLD, signal::info_of_child(&child, CLD_EXITED, 0));
+                    signal::send_to_process(
+                        &parent,
+                        SIGCHLD,
+                        signal::info_of_child(&child, CLD_EXITED, 0),
+                    );
                     parent.queue.wake();
                 }
                 _ => system.processes.remove(child.pid),
@@ -173,7 +184,12 @@ pub struct Reaped {
 ///
 /// # Errors
 /// `ECHILD`, waits.
-pub fn wait(system: &System, task: &Rc<Task>, which: Which, options: u64) -> Result<Option<Reaped>, Stop> {
+pub fn wait(
+    system: &System,
+    task: &Rc<Task>,
+    which: Which,
+    options: u64,
+) -> Result<Option<Reaped>, Stop> {
     let own = &task.process;
     let children = system.processes.children(own.pid);
     let mut any = false;
@@ -198,7 +214,8 @@ pub fn wait(system: &System, task: &Rc<Task>, which: Which, options: u64) -> Res
             return Ok(Some(Reaped { child, status }));
         }
         if let Some(status) = child.report.get() {
-            let is_wanted = if status == 0xffff { options & WCONTINUED != 0 } else { options & WUNTRACED != 0 };
+            let is_wanted =
+                if status == 0xffff { options & WCONTINUED != 0 } else { options & WUNTRACED != 0 };
             if is_wanted {
                 if options & WNOWAIT == 0 {
                     child.report.set(None);

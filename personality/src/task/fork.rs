@@ -3,9 +3,9 @@
 use super::{Call, Life, Place, Process, Processes, Task, run, signal::Pending};
 use crate::{
     linux::{
-        CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_FILES, CLONE_FS, CLONE_NAMESPACES, CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_SETTLS, CLONE_SIGHAND,
-        CLONE_THREAD, CLONE_VFORK, CLONE_VM, Errno, RLIMIT_NPROC,
-        layouts::CloneArgs,
+        CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_FILES, CLONE_FS, CLONE_NAMESPACES,
+        CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_SETTLS, CLONE_SIGHAND, CLONE_THREAD, CLONE_VFORK,
+        CLONE_VM, Errno, RLIMIT_NPROC, layouts::CloneArgs,
     },
     machine::{
         Handed, guest,
@@ -101,11 +101,25 @@ fn check(flags: u64) -> Result<(), Errno> {
     if is_bad { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
-fn build(system: &System, task: &Rc<Task>, arguments: &CloneArgs, tid: i32, prepared: &rt::thread::Prepared) -> Result<Rc<Task>, Errno> {
+fn build(
+    system: &System,
+    task: &Rc<Task>,
+    arguments: &CloneArgs,
+    tid: i32,
+    prepared: &rt::thread::Prepared,
+) -> Result<Rc<Task>, Errno> {
     let flags = arguments.flags;
-    let process = if flags & CLONE_THREAD != 0 { task.process.clone() } else { fork_process(system, task, arguments, tid)? };
+    let process = if flags & CLONE_THREAD != 0 {
+        task.process.clone()
+    } else {
+        fork_process(system, task, arguments, tid)?
+    };
     let files = task.files();
-    let files = if flags & CLONE_FILES != 0 { files } else { Rc::new(RefCell::new(files.borrow().clone())) };
+    let files = if flags & CLONE_FILES != 0 {
+        files
+    } else {
+        Rc::new(RefCell::new(files.borrow().clone()))
+    };
     let place = task.place();
     let place = if flags & CLONE_FS != 0 { place } else { copy_place(&place) };
     let child = Task {
@@ -119,7 +133,12 @@ fn build(system: &System, task: &Rc<Task>, arguments: &CloneArgs, tid: i32, prep
         saved_mask: Cell::new(None),
         pending: RefCell::new(Pending::default()),
         alternate_stack: Cell::new(if flags & (CLONE_VM | CLONE_VFORK) == CLONE_VM {
-            crate::linux::layouts::Sigaltstack { sp: 0, flags: super::signal::SS_DISABLE, padding: 0, size: 0 }
+            crate::linux::layouts::Sigaltstack {
+                sp: 0,
+                flags: super::signal::SS_DISABLE,
+                padding: 0,
+                size: 0,
+            }
         } else {
             task.alternate_stack.get()
         }),
@@ -137,10 +156,19 @@ fn build(system: &System, task: &Rc<Task>, arguments: &CloneArgs, tid: i32, prep
 }
 
 fn copy_place(place: &Place) -> Rc<Place> {
-    Rc::new(Place { root: place.root.clone(), working: place.working.clone(), mask: place.mask.clone() })
+    Rc::new(Place {
+        root: place.root.clone(),
+        working: place.working.clone(),
+        mask: place.mask.clone(),
+    })
 }
 
-fn fork_process(system: &System, task: &Rc<Task>, arguments: &CloneArgs, pid: i32) -> Result<Rc<Process>, Errno> {
+fn fork_process(
+    system: &System,
+    task: &Rc<Task>,
+    arguments: &CloneArgs,
+    pid: i32,
+) -> Result<Rc<Process>, Errno> {
     let flags = arguments.flags;
     let parent = &task.process;
     let memory = parent.memory.borrow().clone();
@@ -162,7 +190,11 @@ fn fork_process(system: &System, task: &Rc<Task>, arguments: &CloneArgs, pid: i3
         credentials: RefCell::new(parent.credentials.borrow().clone()),
         limits: parent.limits.clone(),
         life: Cell::new(Life::Running),
-        exit_signal: Cell::new(if arguments.exit_signal != 0 { arguments.exit_signal as u8 } else { (flags & 0xff) as u8 }),
+        exit_signal: Cell::new(if arguments.exit_signal != 0 {
+            arguments.exit_signal as u8
+        } else {
+            (flags & 0xff) as u8
+        }),
         exiting: Cell::new(None),
         report: Cell::new(None),
         queue: crate::wait::WaitQueue::new(),
@@ -182,6 +214,7 @@ fn fork_process(system: &System, task: &Rc<Task>, arguments: &CloneArgs, pid: i3
         is_dumpable: parent.is_dumpable.clone(),
         no_new_privileges: parent.no_new_privileges.clone(),
         nice: parent.nice.clone(),
+        execution_domain: parent.execution_domain.clone(),
         out_of_memory: Cell::new(false),
     }))
 }
@@ -223,6 +256,7 @@ pub fn first_process(processes: &Processes, pid: i32, number: u32) -> Result<Rc<
         is_dumpable: Cell::new(true),
         no_new_privileges: Cell::new(false),
         nice: Cell::new(0),
+        execution_domain: Cell::new(0),
         out_of_memory: Cell::new(false),
     });
     processes.insert(process.clone());

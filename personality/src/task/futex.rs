@@ -58,7 +58,14 @@ impl Futexes {
     ///
     /// # Errors
     /// `EAGAIN`, `ETIMEDOUT`, `EFAULT`, waits.
-    pub fn wait(&self, task: &Task, address: u64, expected: u32, bits: u32, deadline: u64) -> Result<u64, Stop> {
+    pub fn wait(
+        &self,
+        task: &Task,
+        address: u64,
+        expected: u32,
+        bits: u32,
+        deadline: u64,
+    ) -> Result<u64, Stop> {
         if bits == 0 {
             return Err(Errno::EINVAL.into());
         }
@@ -125,7 +132,14 @@ impl Futexes {
     }
 
     /// Wakes some waiters of a key and lets others wait for another one; the number of both.
-    pub fn requeue(&self, processes: &super::Processes, from: Key, to: Key, wake: u32, requeue: u32) -> (u64, u64) {
+    pub fn requeue(
+        &self,
+        processes: &super::Processes,
+        from: Key,
+        to: Key,
+        wake: u32,
+        requeue: u32,
+    ) -> (u64, u64) {
         let woken = self.wake(processes, from, wake, u32::MAX);
         let mut queues = self.queues.borrow_mut();
         let Some(queue) = queues.get_mut(&from) else { return (woken, 0) };

@@ -16,7 +16,10 @@ pub mod signal;
 
 use crate::{
     file::{FileTable, Node, terminal::Terminal},
-    linux::{Errno, RLIM_INFINITY, RLIMIT_CORE, RLIMIT_NOFILE, RLIMIT_STACK, RLIMITS, layouts::{Rlimit, Sigaltstack}},
+    linux::{
+        Errno, RLIM_INFINITY, RLIMIT_CORE, RLIMIT_NOFILE, RLIMIT_STACK, RLIMITS,
+        layouts::{Rlimit, Sigaltstack},
+    },
     machine::GuestState,
     memory::Memory,
     wait::WaitQueue,
@@ -116,6 +119,8 @@ pub struct Process {
     pub no_new_privileges: Cell<bool>,
     /// Nice value.
     pub nice: Cell<i32>,
+    /// What personality(2) was told.
+    pub execution_domain: Cell<u32>,
     /// Killed for lack of memory.
     pub out_of_memory: Cell<bool>,
 }
@@ -232,7 +237,12 @@ impl Processes {
     /// Children of a process.
     #[must_use]
     pub fn children(&self, pid: i32) -> Vec<Rc<Process>> {
-        self.map.borrow().values().filter(|process| process.parent.get() == pid && process.pid != pid).cloned().collect()
+        self.map
+            .borrow()
+            .values()
+            .filter(|process| process.parent.get() == pid && process.pid != pid)
+            .cloned()
+            .collect()
     }
     /// Members of a group.
     #[must_use]
@@ -249,7 +259,9 @@ impl Processes {
             number = if number >= MAX_PID { 2 } else { number + 1 };
             let is_taken = self.tasks.borrow().contains_key(&number)
                 || self.map.borrow().contains_key(&number)
-                || self.map.borrow().values().any(|process| process.group.get() == number || process.session.get() == number);
+                || self.map.borrow().values().any(|process| {
+                    process.group.get() == number || process.session.get() == number
+                });
             if !is_taken {
                 self.last.set(number);
                 return Ok(number);

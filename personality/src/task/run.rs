@@ -164,7 +164,11 @@ fn stop_waiting(system: &System, task: &Rc<Task>, number: u64) -> Option<signal:
 const DONE: u64 = u64::MAX;
 
 /// Signals, stops and the end. `None` when the guest goes on.
-fn work(system: &mut System, task: &Rc<Task>, interrupted: Option<signal::Interrupted>) -> Option<Next> {
+fn work(
+    system: &mut System,
+    task: &Rc<Task>,
+    interrupted: Option<signal::Interrupted>,
+) -> Option<Next> {
     task.has_work.set(false);
     let interrupted = interrupted.filter(|call| call.number != DONE);
     signal::deliver(system, task, interrupted);
@@ -207,9 +211,15 @@ fn fault(task: &Rc<Task>) {
     match memory.area_at(address) {
         None => signal::force(task, signal::info_of_fault(SIGSEGV, SEGV_MAPERR, address)),
         Some((start, area)) => {
-            let beyond_end = area.file.as_ref().is_some_and(|(node, offset)| offset + (address - start) >= node.size().next_multiple_of(4096));
+            let beyond_end = area.file.as_ref().is_some_and(|(node, offset)| {
+                offset + (address - start) >= node.size().next_multiple_of(4096)
+            });
             let allowed = crate::memory::access(area.protection);
-            let wanted = if task.state.exit_code() & 2 != 0 { kernel_abi::space::Access::WRITE } else { kernel_abi::space::Access::READ };
+            let wanted = if task.state.exit_code() & 2 != 0 {
+                kernel_abi::space::Access::WRITE
+            } else {
+                kernel_abi::space::Access::READ
+            };
             if beyond_end {
                 signal::force(task, signal::info_of_fault(SIGBUS, 2, address));
             } else if allowed.contains(wanted) && task.state.exit_code() & 16 == 0 {

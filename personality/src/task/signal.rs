@@ -3,8 +3,9 @@
 use super::{Life, Process, Task};
 use crate::{
     linux::{
-        CLD_CONTINUED, CLD_STOPPED, Errno, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SI_KERNEL, SIGCHLD, SIGCONT, SIGKILL,
-        SIGSEGV, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH,
+        CLD_CONTINUED, CLD_STOPPED, Errno, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART,
+        SI_KERNEL, SIGCHLD, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG,
+        SIGWINCH,
         layouts::{Sigaction, Sigaltstack, Siginfo},
     },
     machine::{
@@ -53,7 +54,9 @@ impl Actions {
     #[must_use]
     pub fn ignored(&self) -> u64 {
         let actions = self.0.borrow();
-        (0..64).filter(|index| actions.get(*index).is_some_and(|action| action.handler == IGNORE)).fold(0, |set, index| set | 1 << index)
+        (0..64)
+            .filter(|index| actions.get(*index).is_some_and(|action| action.handler == IGNORE))
+            .fold(0, |set, index| set | 1 << index)
     }
     /// What execve(2) leaves: handlers become defaults.
     pub fn reset_handlers(&self) {
@@ -179,7 +182,11 @@ fn default_action(signo: u8) -> DefaultAction {
 
 /// Sends a signal to a process.
 pub fn send_to_process(process: &Rc<Process>, signo: u8, info: Siginfo) {
-    if signo == 0 || matches!(process.life.get(), Life::Zombie(_)) || is_spared(process, signo, &info) || !prepare(process, signo) {
+    if signo == 0
+        || matches!(process.life.get(), Life::Zombie(_))
+        || is_spared(process, signo, &info)
+        || !prepare(process, signo)
+    {
         return;
     }
     let is_wanted = {
@@ -218,7 +225,9 @@ pub fn force(task: &Rc<Task>, info: Siginfo) {
     let blocked = task.mask.get() & bit(signo) != 0;
     let action = task.process.actions.borrow().get(signo);
     if blocked || action.handler == IGNORE {
-        if let Some(place) = task.process.actions.borrow().0.borrow_mut().get_mut(usize::from(signo) - 1) {
+        if let Some(place) =
+            task.process.actions.borrow().0.borrow_mut().get_mut(usize::from(signo) - 1)
+        {
             place.handler = DEFAULT;
         }
         task.mask.set(task.mask.get() & !bit(signo));
@@ -427,7 +436,8 @@ fn run_handler(task: &Rc<Task>, info: &Siginfo, action: &Sigaction) -> Result<()
     }
     task.mask.set(blocked & !(bit(SIGKILL) | bit(SIGSTOP)));
     if action.flags & SA_RESETHAND != 0
-        && let Some(place) = task.process.actions.borrow().0.borrow_mut().get_mut(usize::from(signo) - 1)
+        && let Some(place) =
+            task.process.actions.borrow().0.borrow_mut().get_mut(usize::from(signo) - 1)
     {
         place.handler = DEFAULT;
     }
@@ -455,8 +465,16 @@ fn describe_vectors(vectors: &mut Vectors, size: usize) {
 }
 
 /// `struct ucontext` in words: flags, link, stack, registers, mask.
-fn context_words(registers: &[u64; 18], stack: &Sigaltstack, sp: u64, mask: u64, vectors_at: u64, info: &Siginfo) -> [u64; 38] {
-    let [rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags] = *registers;
+fn context_words(
+    registers: &[u64; 18],
+    stack: &Sigaltstack,
+    sp: u64,
+    mask: u64,
+    vectors_at: u64,
+    info: &Siginfo,
+) -> [u64; 38] {
+    let [rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags] =
+        *registers;
     let mut words = [0; 38];
     let is_fault = info.code > 0 && info.code != SI_KERNEL;
     let on_stack = if stack.size == 0 {
@@ -467,8 +485,35 @@ fn context_words(registers: &[u64; 18], stack: &Sigaltstack, sp: u64, mask: u64,
         0
     };
     let values = [
-        7, 0, stack.sp, u64::from(on_stack.cast_unsigned()), stack.size, r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp,
-        rip, rflags, 0x002b_0000_0000_0033, 0, 0, 0, if is_fault { info.fields[0] } else { 0 }, vectors_at,
+        7,
+        0,
+        stack.sp,
+        u64::from(on_stack.cast_unsigned()),
+        stack.size,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        rdi,
+        rsi,
+        rbp,
+        rbx,
+        rdx,
+        rax,
+        rcx,
+        rsp,
+        rip,
+        rflags,
+        0x002b_0000_0000_0033,
+        0,
+        0,
+        0,
+        if is_fault { info.fields[0] } else { 0 },
+        vectors_at,
     ];
     for (word, value) in words.iter_mut().zip(values) {
         *word = value;
@@ -485,7 +530,32 @@ pub fn sigreturn(task: &Rc<Task>) -> Result<(), Errno> {
     let state = task.state;
     let frame = state.rsp().wrapping_sub(8);
     let words: [u64; 38] = guest::read(frame + 8)?;
-    let [_, _, sp, flags, size, r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags, ..] = words;
+    let [
+        _,
+        _,
+        sp,
+        flags,
+        size,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        rdi,
+        rsi,
+        rbp,
+        rbx,
+        rdx,
+        rax,
+        rcx,
+        rsp,
+        rip,
+        rflags,
+        ..,
+    ] = words;
     let vectors_at = words[28];
     if vectors_at != 0 {
         let mut vectors = Box::new(Vectors::initial());
@@ -493,7 +563,9 @@ pub fn sigreturn(task: &Rc<Task>) -> Result<(), Errno> {
         guest::read_bytes(vectors_at, vectors.0.get_mut(..length).unwrap_or_default())?;
         vectors.load();
     }
-    state.set_registers(&[rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags]);
+    state.set_registers(&[
+        rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags,
+    ]);
     task.mask.set(words[37] & !(bit(SIGKILL) | bit(SIGSTOP)));
     if flags as i32 & SS_DISABLE != 0 || size != 0 {
         task.alternate_stack.set(Sigaltstack { sp, flags: 0, padding: 0, size });

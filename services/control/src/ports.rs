@@ -59,7 +59,9 @@ struct Rings<'a>(&'a BTreeMap<u32, Open>);
 impl Sink for Rings<'_> {
     fn accept(&mut self, channel: u32, bytes: &[u8]) -> bool {
         // A program that has gone needs nothing any more.
-        self.0.get(&channel).is_none_or(|open| open.port.write(bytes).is_ok_and(|count| count == bytes.len()))
+        self.0
+            .get(&channel)
+            .is_none_or(|open| open.port.write(bytes).is_ok_and(|count| count == bytes.len()))
     }
     fn end(&mut self, channel: u32) {
         if let Some(open) = self.0.get(&channel) {
@@ -86,7 +88,12 @@ impl Ports {
         if bits & !(1 << INTERRUPT_BIT) == 0 {
             return;
         }
-        let rung: Vec<u32> = self.open.iter().filter(|(_, open)| bits & 1 << open.bit != 0).map(|(channel, _)| *channel).collect();
+        let rung: Vec<u32> = self
+            .open
+            .iter()
+            .filter(|(_, open)| bits & 1 << open.bit != 0)
+            .map(|(channel, _)| *channel)
+            .collect();
         for channel in rung {
             self.activate(channel);
         }
@@ -101,7 +108,9 @@ impl Ports {
     /// Carries a call out.
     pub(crate) fn call(&mut self, received: &Received) -> Message {
         let [channel, bits, ..] = received.words;
-        let Ok(channel) = u32::try_from(channel) else { return Message::new(call::UNKNOWN, [0; 4]) };
+        let Ok(channel) = u32::try_from(channel) else {
+            return Message::new(call::UNKNOWN, [0; 4]);
+        };
         match received.label {
             call::OPEN_PORT => match received.cap(0) {
                 Some(doorbell) => self.open_port(channel, Notification(doorbell), bits),
@@ -124,7 +133,11 @@ impl Ports {
             return Message::new(call::TAKEN, [0; 4]);
         }
         let full = self.open.len() >= MAX_PORTS;
-        match if full { Err(rt::Error::OutOfObjects) } else { self.make_port(channel, received, bits) } {
+        match if full {
+            Err(rt::Error::OutOfObjects)
+        } else {
+            self.make_port(channel, received, bits)
+        } {
             Ok((space, bit)) => {
                 let rights = Rights::MAP_READ | Rights::MAP_WRITE | Rights::COPY;
                 let message = Message::new(0, [1 << bit, 0, 0, 0]).with(space.slot(), rights);
@@ -134,12 +147,18 @@ impl Ports {
         }
     }
 
-    fn make_port(&mut self, channel: u32, received: Notification, bits: u64) -> rt::Result<(Space, u32)> {
+    fn make_port(
+        &mut self,
+        channel: u32,
+        received: Notification,
+        bits: u64,
+    ) -> rt::Result<(Space, u32)> {
         // The window's slot is emptied after the call; the doorbell is kept in one of our own.
         let slot = rt::slots::take()?;
         rt::object::copy(received.slot(), Domain::OWN, slot, Rights::SEND)?;
         let doorbell = Notification(slot);
-        let space = Space::create(Domain::OWN, SpaceUse::Hold, None).inspect_err(|_| doorbell.forget())?;
+        let space =
+            Space::create(Domain::OWN, SpaceUse::Hold, None).inspect_err(|_| doorbell.forget())?;
         let made = space
             .zero(0, PORT_PAGES, Access::READ | Access::WRITE, 0)
             .and_then(|()| Port::open(space, Side::Control, doorbell, bits));

@@ -98,7 +98,9 @@ impl Switch {
 
     fn frame(&mut self, header: [u8; HEADER_LENGTH], sink: &mut impl Sink) {
         match Frame::decode(header) {
-            Ok(Frame::Hello { version }) if version == VERSION && !self.greeted => self.greeted = true,
+            Ok(Frame::Hello { version }) if version == VERSION && !self.greeted => {
+                self.greeted = true
+            }
             Ok(Frame::Data { channel, length }) => {
                 let granted = self.channels.get_mut(&channel).map(|channel| &mut channel.granted);
                 match granted.filter(|granted| **granted >= length) {
@@ -165,7 +167,11 @@ impl Switch {
             Incoming::Data { channel: other, left } if other == channel => left,
             _ => 0,
         };
-        let Some(known) = self.channels.get_mut(&channel).filter(|known| known.is_open && !known.ended) else { return };
+        let Some(known) =
+            self.channels.get_mut(&channel).filter(|known| known.is_open && !known.ended)
+        else {
+            return;
+        };
         let more = (room as u32).saturating_sub(known.granted).saturating_sub(arriving);
         if more >= contract::ring::CAPACITY / 4 {
             known.granted += more;
@@ -229,7 +235,10 @@ mod tests {
             assert!(switch.open(16));
             switch.grant(16, 16 * 1024);
             bytes.chunks(portion).for_each(|part| switch.receive(part, &mut program));
-            assert_eq!((program.bytes.as_slice(), program.ended.as_slice()), (&b"hello!"[..], &[16][..]));
+            assert_eq!(
+                (program.bytes.as_slice(), program.ended.as_slice()),
+                (&b"hello!"[..], &[16][..])
+            );
         }
     }
 
@@ -255,7 +264,10 @@ mod tests {
         let (mut switch, mut program) = (Switch::new(), Program::default());
         assert!(switch.open(16));
         switch.grant(16, 8192);
-        switch.receive(&stream(&[(Frame::Data { channel: 16, length: 8193 }, &[0; 8193])]), &mut program);
+        switch.receive(
+            &stream(&[(Frame::Data { channel: 16, length: 8193 }, &[0; 8193])]),
+            &mut program,
+        );
         assert!(program.bytes.is_empty());
         assert_eq!(program.ended, [16]);
         switch.receive(&stream(&[(Frame::Data { channel: 16, length: 1 }, b"x")]), &mut program);

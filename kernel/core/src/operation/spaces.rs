@@ -17,6 +17,8 @@ use kernel_machine::object::Borrow;
 const POPULATE: u64 = 1 << 8;
 /// Flag of `SpaceZero`'s access word: set the shared bit.
 const SHARED: u64 = 1 << 9;
+/// Flag of `SpaceZero`'s access word: the pages may become executable later, here or where they are mapped.
+const MAY_EXECUTE: u64 = 1 << 10;
 
 /// Decodes an access word's low byte for a Space.
 fn access(bits: u64, space: &Space) -> Result<Access, Error> {
@@ -57,8 +59,12 @@ fn range<'e>(request: Request<'e>, rights: Rights) -> Result<(Borrow<'e, Space>,
 pub(super) fn zero(request: Request<'_>) -> Outcome {
     let (space, first, pages) = range(request, Rights::EDIT)?;
     let word = request.argument(3);
-    let access = access(word & !(POPULATE | SHARED), &space)?;
-    let options = ZeroOptions { populate: word & POPULATE != 0, shared: word & SHARED != 0 };
+    let access = access(word & !(POPULATE | SHARED | MAY_EXECUTE), &space)?;
+    let options = ZeroOptions {
+        populate: word & POPULATE != 0,
+        shared: word & SHARED != 0,
+        may_execute: word & MAY_EXECUTE != 0,
+    };
     space.zero(first, pages, access, options).map(Some)
 }
 

@@ -20,6 +20,8 @@ pub struct ZeroOptions {
     pub populate: bool,
     /// Set the shared bit.
     pub shared: bool,
+    /// Keep the right to make the pages executable (pages of a `Hold` Space always keep it).
+    pub may_execute: bool,
 }
 
 impl Space {
@@ -36,7 +38,8 @@ impl Space {
     ) -> Result<u64, Error> {
         let _state = self.lock_for_edit()?;
         let mut work = Work::new(SLICE);
-        let marker = PageEntry::zero(access, self.used_for == SpaceUse::Hold, options.shared);
+        let may_execute = options.may_execute || self.used_for == SpaceUse::Hold;
+        let marker = PageEntry::zero(access, may_execute, options.shared);
         let mut done = 0;
         while done < pages && !work.is_spent() {
             match self.zero_step(first + done, pages - done, marker, options.populate, &mut work) {

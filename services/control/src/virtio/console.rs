@@ -38,7 +38,11 @@ pub(crate) struct Console {
 
 impl Console {
     /// Finds and starts the console; its interrupt signals a bit.
-    pub(crate) fn find(hardware: Hardware, notification: Notification, bit: u64) -> Result<Self, Missing> {
+    pub(crate) fn find(
+        hardware: Hardware,
+        notification: Notification,
+        bit: u64,
+    ) -> Result<Self, Missing> {
         let device = pci::find(hardware, notification, bit)?;
         let common = &device.common;
         common.write8(STATUS, 0);
@@ -63,7 +67,8 @@ impl Console {
         for (index, place) in free.iter_mut().enumerate() {
             *place = index as u16;
         }
-        let console = Self { device, receive, send, free, free_count: usize::from(BUFFERS), notify };
+        let console =
+            Self { device, receive, send, free, free_count: usize::from(BUFFERS), notify };
         console.kick(0);
         Ok(console)
     }

@@ -1,6 +1,10 @@
 //! Finding the console on PCI, its configuration structures and its message-signalled interrupt.
 
-use rt::{Hardware, Notification, Space, abi::{PAGE_SIZE, operation::HardwareFact, space::Access}, view::View};
+use rt::{
+    Hardware, Notification, Space,
+    abi::{PAGE_SIZE, operation::HardwareFact, space::Access},
+    view::View,
+};
 
 /// Vendor of virtio devices.
 const VENDOR: u16 = 0x1af4;
@@ -34,7 +38,9 @@ macro_rules! access {
         pub(crate) fn $write(&self, at: usize, value: $type) {
             if self.holds(at, size_of::<$type>()) {
                 // SAFETY: as for reading; what the device does with the value concerns only memory it was given.
-                unsafe { self.view.pointer().add(self.offset + at).cast::<$type>().write_volatile(value) };
+                unsafe {
+                    self.view.pointer().add(self.offset + at).cast::<$type>().write_volatile(value)
+                };
             }
         }
     };
@@ -89,7 +95,9 @@ impl core::fmt::Display for Missing {
         match self {
             Self::Window => formatter.write_str("the machine has no PCI configuration window"),
             Self::Function => formatter.write_str("no PCI function is a virtio console"),
-            Self::Structure => formatter.write_str("the virtio console lacks a configuration structure"),
+            Self::Structure => {
+                formatter.write_str("the virtio console lacks a configuration structure")
+            }
             Self::Kernel(error) => write!(formatter, "the kernel refused: {error:?}"),
         }
     }
@@ -102,12 +110,16 @@ impl From<rt::Error> for Missing {
 }
 
 /// Finds the console, turns on its memory and routes its interrupt vector 0 to a bit.
-pub(crate) fn find(hardware: Hardware, notification: Notification, bit: u64) -> Result<Device, Missing> {
+pub(crate) fn find(
+    hardware: Hardware,
+    notification: Notification,
+    bit: u64,
+) -> Result<Device, Missing> {
     let window = hardware.fact(HardwareFact::PciWindow).map_err(|_| Missing::Window)?;
     let configuration = Registers::map(hardware, window, BUSES * FUNCTIONS * PAGE_SIZE)?;
-    let function = (0..(BUSES * FUNCTIONS) as usize).map(|function| function * PAGE_SIZE as usize).find(|at| {
-        configuration.read16(*at) == VENDOR && configuration.read16(at + 2) == CONSOLE
-    });
+    let function = (0..(BUSES * FUNCTIONS) as usize)
+        .map(|function| function * PAGE_SIZE as usize)
+        .find(|at| configuration.read16(*at) == VENDOR && configuration.read16(at + 2) == CONSOLE);
     let function = function.ok_or(Missing::Function)?;
     // Memory decoding and bus mastering on, legacy interrupts off.
     let command = configuration.read16(function + 4);
@@ -130,7 +142,13 @@ fn bar(configuration: &Registers, function: usize, index: u8) -> Option<u64> {
     (address != 0).then_some(address)
 }
 
-fn open(hardware: Hardware, configuration: &Registers, function: usize, notification: Notification, bit: u64) -> Result<Device, Missing> {
+fn open(
+    hardware: Hardware,
+    configuration: &Registers,
+    function: usize,
+    notification: Notification,
+    bit: u64,
+) -> Result<Device, Missing> {
     let (mut common, mut notify, mut multiplier) = (None, None, 0);
     let mut at = usize::from(configuration.read8(function + 0x34)) & !3;
     for _ in 0..MAX_CAPABILITIES {
@@ -141,10 +159,13 @@ fn open(hardware: Hardware, configuration: &Registers, function: usize, notifica
         match configuration.read8(here) {
             0x09 => {
                 let base = bar(configuration, function, configuration.read8(here + 4));
-                let physical = base.and_then(|base| base.checked_add(configuration.read32(here + 8).into()));
+                let physical =
+                    base.and_then(|base| base.checked_add(configuration.read32(here + 8).into()));
                 let length = u64::from(configuration.read32(here + 12)).min(1 << 20);
                 match (configuration.read8(here + 3), physical) {
-                    (1, Some(physical)) if common.is_none() => common = Some(Registers::map(hardware, physical, length)?),
+                    (1, Some(physical)) if common.is_none() => {
+                        common = Some(Registers::map(hardware, physical, length)?)
+                    }
                     (2, Some(physical)) if notify.is_none() => {
                         notify = Some(Registers::map(hardware, physical, length)?);
                         multiplier = configuration.read32(here + 16);
@@ -158,7 +179,9 @@ fn open(hardware: Hardware, configuration: &Registers, function: usize, notifica
         at = usize::from(configuration.read8(here + 1)) & !3;
     }
     match (common, notify) {
-        (Some(common), Some(notify)) => Ok(Device { common, notify, notify_multiplier: multiplier }),
+        (Some(common), Some(notify)) => {
+            Ok(Device { common, notify, notify_multiplier: multiplier })
+        }
         _ => Err(Missing::Structure),
     }
 }

@@ -38,7 +38,10 @@ impl Queue {
         let mut queue = Self { rings, buffers, physical, device_writes, available: 0, used: 0 };
         for (index, address) in addresses.iter().enumerate() {
             queue.put(16 * index, &address.to_le_bytes());
-            queue.put(16 * index + 12, &(if device_writes { DEVICE_WRITES } else { 0 }).to_le_bytes());
+            queue.put(
+                16 * index + 12,
+                &(if device_writes { DEVICE_WRITES } else { 0 }).to_le_bytes(),
+            );
             if device_writes {
                 queue.offer(index as u16, BUFFER as u32);
             }
@@ -106,6 +109,8 @@ fn pinned(hardware: Hardware, pages: u64) -> rt::Result<(View, alloc::vec::Vec<u
     let view = View::zeroed(pages)?;
     let home: Space = startup::home_space();
     home.resolve(view.offset(), pages, Access::READ | Access::WRITE)?;
-    let addresses = (0..pages).map(|page| home.pin(hardware, view.offset() + page * PAGE_SIZE)).collect::<rt::Result<_>>()?;
+    let addresses = (0..pages)
+        .map(|page| home.pin(hardware, view.offset() + page * PAGE_SIZE))
+        .collect::<rt::Result<_>>()?;
     Ok((view, addresses))
 }
