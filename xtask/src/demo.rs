@@ -1,11 +1,13 @@
 //! `cargo xtask run`: sets everything up, boots a machine and runs a shell pipeline in an unmodified BusyBox image.
 
 use crate::{build, oci, setup};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    time::Instant,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 /// What the demonstration's shell runs.
@@ -13,33 +15,42 @@ const PIPELINE: &str = "uname -srm; ls /bin | wc -l | sed 's/$/ applets in one u
      seq 1 1000 | awk '{ sum += $1 } END { print \"the sum of 1..1000 is\", sum }'; \
      dd if=/dev/urandom bs=64k count=4 2>/dev/null | sha256sum | cut -c1-16";
 
-/// The command `mett` with a home of its own.
+/// The command `mett` with a home and a daemon of its own, which end with it.
 pub(crate) struct Mett {
     program: PathBuf,
     home: PathBuf,
     image: PathBuf,
+    daemon: Child,
 }
 
 impl Mett {
-    /// Builds `mett` and gives it a home; the machine's image must have been built.
-    pub(crate) fn build(root: &Path, home: &Path) -> Result<Self> {
+    /// Builds `mett` and starts its daemon on a new home in a folder; the machine's image must have been built.
+    pub(crate) fn build(root: &Path, folder: &Path) -> Result<Self> {
         let status = Command::new("cargo")
             .args(["build", "--quiet", "-p", "cli"])
             .current_dir(root)
             .status()?;
-        if !status.success() {
-            bail!("mett does not build");
-        }
+        ensure!(status.success(), "mett does not build");
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        std::fs::create_dir_all(home)?;
-        let mett = Self {
-            program: target.join("debug/mett"),
-            home: home.to_owned(),
-            image: root.join("target/machine"),
-        };
-        // A daemon of an earlier build may still serve this home.
-        mett.end();
+        let (program, image) = (target.join("debug/mett"), root.join("target/machine"));
+        let home = folder.join(format!("home-{}", std::process::id()));
+        fs::create_dir_all(&home)?;
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
+        let mut command = Command::new(&program);
+        command.arg("daemon").env("METT_HOME", &home).env("METT_SYSTEM_IMAGE_DIR", &image);
+        let log = fs::File::create(folder.join("daemon.log"))?;
+        let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+        let mett = Self { program, home, image, daemon };
+        let end = Instant::now() + Duration::from_secs(10);
+        while !mett.home.join("daemon.sock").exists() {
+            ensure!(
+                Instant::now() < end,
+                "the daemon does not serve; see {}/daemon.log",
+                folder.display()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
         Ok(mett)
     }
 
@@ -63,23 +74,16 @@ impl Mett {
         }
         Ok(String::from_utf8_lossy(&stdout).into_owned())
     }
-
-    /// Ends this home's machine and daemon.
-    pub(crate) fn end(&self) {
-        // Nothing runs: nothing to end.
-        let _ =
-            self.command(&["machine", "stop"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        let _ = Command::new("pkill")
-            .arg("-f")
-            .arg(format!("^{} daemon", self.program.display()))
-            .stderr(Stdio::null())
-            .status();
-    }
 }
 
 impl Drop for Mett {
     fn drop(&mut self) {
-        self.end();
+        // Nothing runs any more: nothing to end.
+        let _ =
+            self.command(&["machine", "stop"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+        let _ = fs::remove_dir_all(&self.home);
     }
 }
 
@@ -91,7 +95,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let folder = root.join("target/demo");
     let archive = oci::busybox(&folder)?;
     eprintln!("Building mett ...");
-    let mett = Mett::build(root, &folder.join("home"))?;
+    let mett = Mett::build(root, &folder)?;
     let image = format!("oci-archive:{}", archive.display());
     eprintln!("\n$ mett run --name demo {image} sh -c '...'        (boots the machine first)");
     let begin = Instant::now();
@@ -118,6 +122,6 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     );
     eprintln!("\nWhat a compartment can touch ($ mett inspect --caps held):");
     print!("{}", mett.output(&["inspect", "--caps", "held"])?);
-    let _ = mett.output(&["rm", "-f", "held", "demo"])?;
+    mett.output(&["rm", "-f", "held", "demo"])?;
     Ok(())
 }

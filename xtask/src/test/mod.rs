@@ -87,5 +87,5 @@ fn host(root: &Path, _: &Arguments, tally: &mut Tally) -> Result<()> {
 }
 
 fn mett(root: &Path) -> Result<Mett> {
-    Mett::build(root, &root.join("target/tests/home"))
+    Mett::build(root, &root.join("target/tests"))
 }
