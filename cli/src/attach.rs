@@ -118,7 +118,10 @@ pub(crate) fn run(client: &mut Client, options: &Options) -> Result<Ended> {
     Ok(exit.map_or(Ended::Detached, |exit| Ended::Exited(status(exit))))
 }
 
-fn client_loop(client: &mut Client, mut each: impl FnMut(&mut Client, FromDaemon) -> Result<()>) -> Result<()> {
+fn client_loop(
+    client: &mut Client,
+    mut each: impl FnMut(&mut Client, FromDaemon) -> Result<()>,
+) -> Result<()> {
     loop {
         match client.event()? {
             FromDaemon::Done(_) => return Ok(()),
@@ -141,7 +144,12 @@ pub(crate) fn write(stream: u8, bytes: &[u8]) -> Result<()> {
 }
 
 /// Sends standard input from a thread of its own. It ends with the program.
-fn read_input(mut sender: UnixStream, window: Arc<Window>, mut keys: DetachKeys, is_terminal: bool) {
+fn read_input(
+    mut sender: UnixStream,
+    window: Arc<Window>,
+    mut keys: DetachKeys,
+    is_terminal: bool,
+) {
     thread::spawn(move || {
         let mut buffer = [0; CHUNK];
         let mut stdin = std::io::stdin().lock();
@@ -154,7 +162,8 @@ fn read_input(mut sender: UnixStream, window: Arc<Window>, mut keys: DetachKeys,
                 Ok(count) => count,
             };
             let bytes = buffer.get(..count).unwrap_or_default();
-            let (bytes, detach) = if is_terminal { keys.filter(bytes) } else { (bytes.to_vec(), false) };
+            let (bytes, detach) =
+                if is_terminal { keys.filter(bytes) } else { (bytes.to_vec(), false) };
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
                 let Some(now) = window.take(rest.len()) else { return };
@@ -183,9 +192,7 @@ fn watch_signals(mut sender: UnixStream, options: &Options) -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new(wanted)
         .map_err(|cause| CliError::Io { what: "signals cannot be caught".to_owned(), cause })?;
     let is_terminal = options.terminal;
-    if is_terminal
-        && let Some(size) = terminal::size()
-    {
+    if is_terminal && let Some(size) = terminal::size() {
         client::send(&mut sender, &ToDaemon::Resize(size))?;
     }
     thread::spawn(move || {

@@ -34,14 +34,16 @@ fn cut(error: impl ToString) -> CliError {
 /// Sends a message on a stream.
 pub(crate) fn send<T: Serialize>(stream: &mut UnixStream, message: &T) -> Result<()> {
     let mut bytes = Vec::new();
-    wire::encode(message, &mut bytes).map_err(|error| CliError::Usage(format!("the request is too long: {error:?}")))?;
+    wire::encode(message, &mut bytes)
+        .map_err(|error| CliError::Usage(format!("the request is too long: {error:?}")))?;
     stream.write_all(&bytes).map_err(cut)
 }
 
 impl Client {
     /// Connects, and starts the daemon first if there is none.
     pub(crate) fn connect() -> Result<Self> {
-        let home = Home::from_environment().map_err(|error| CliError::NoDaemon(error.to_string()))?;
+        let home =
+            Home::from_environment().map_err(|error| CliError::NoDaemon(error.to_string()))?;
         home.prepare().map_err(|error| CliError::NoDaemon(error.to_string()))?;
         let stream = match open(&home) {
             Ok(stream) => stream,
@@ -51,7 +53,10 @@ impl Client {
         send(&mut client.stream, &Hello::own())?;
         let hello: Hello = client.read()?;
         if hello.api != VERSION {
-            return Err(CliError::OtherVersion { daemon: hello.program, own: PROGRAM_VERSION.to_owned() });
+            return Err(CliError::OtherVersion {
+                daemon: hello.program,
+                own: PROGRAM_VERSION.to_owned(),
+            });
         }
         Ok(client)
     }
@@ -109,7 +114,10 @@ impl Client {
     }
 
     /// Reads events until the request is over.
-    pub(crate) fn finish(&mut self, mut each: impl FnMut(FromDaemon) -> Result<()>) -> Result<Reply> {
+    pub(crate) fn finish(
+        &mut self,
+        mut each: impl FnMut(FromDaemon) -> Result<()>,
+    ) -> Result<Reply> {
         loop {
             match self.event()? {
                 FromDaemon::Done(reply) => return Ok(reply),
@@ -125,7 +133,8 @@ impl Client {
         }
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::new(progress.total);
-            let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}");
+            let style =
+                ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
@@ -174,5 +183,9 @@ fn start(home: &Home) -> Result<UnixStream> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    Err(CliError::NoDaemon(format!("it did not answer within {} seconds; see {}", PATIENCE.as_secs(), home.join("daemon.log").display())))
+    Err(CliError::NoDaemon(format!(
+        "it did not answer within {} seconds; see {}",
+        PATIENCE.as_secs(),
+        home.join("daemon.log").display()
+    )))
 }

@@ -12,7 +12,9 @@ pub(crate) enum CliError {
     #[error("the daemon cannot be started: {0}")]
     NoDaemon(String),
     /// The daemon has another version.
-    #[error("the running daemon is version {daemon}, this is version {own}; stop it with the program that started it, or with `mett machine stop` and a kill")]
+    #[error(
+        "the running daemon is version {daemon}, this is version {own}; stop it with the program that started it, or with `mett machine stop` and a kill"
+    )]
     OtherVersion {
         /// The daemon's.
         daemon: String,

@@ -10,7 +10,10 @@ pub(crate) struct Raw(Termios);
 impl Raw {
     /// Changes the mode of standard input.
     pub(crate) fn enter() -> Result<Self> {
-        let failed = |cause: rustix::io::Errno| CliError::Io { what: "the terminal cannot be set to raw mode".to_owned(), cause: cause.into() };
+        let failed = |cause: rustix::io::Errno| CliError::Io {
+            what: "the terminal cannot be set to raw mode".to_owned(),
+            cause: cause.into(),
+        };
         let stdin = std::io::stdin();
         let before = termios::tcgetattr(&stdin).map_err(failed)?;
         let mut raw = before.clone();
@@ -28,7 +31,9 @@ impl Drop for Raw {
 
 /// The size of the terminal on standard output, or standard input.
 pub(crate) fn size() -> Option<WindowSize> {
-    let size = termios::tcgetwinsize(std::io::stdout()).or_else(|_| termios::tcgetwinsize(std::io::stdin())).ok()?;
+    let size = termios::tcgetwinsize(std::io::stdout())
+        .or_else(|_| termios::tcgetwinsize(std::io::stdin()))
+        .ok()?;
     Some(WindowSize { rows: size.ws_row, columns: size.ws_col })
 }
 
@@ -91,6 +96,9 @@ mod tests {
         assert_eq!(keys.filter(b"x\x10"), (b"x".to_vec(), false));
         assert_eq!(keys.filter(b"\x11rest"), (Vec::new(), true));
         assert!(DetachKeys::parse("ctrl-1x").is_err());
-        assert_eq!(DetachKeys::parse("").unwrap().filter(b"\x10\x11"), (b"\x10\x11".to_vec(), false));
+        assert_eq!(
+            DetachKeys::parse("").unwrap().filter(b"\x10\x11"),
+            (b"\x10\x11".to_vec(), false)
+        );
     }
 }

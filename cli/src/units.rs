@@ -4,7 +4,9 @@ use crate::error::{CliError, Result};
 
 /// Parses a size: `512`, `64k`, `128m`, `2g`, with or without a final `b`.
 pub(crate) fn size(text: &str) -> Result<u64> {
-    let wrong = || CliError::Usage(format!("invalid size {text:?}: expected a number with b, k, m, g or t"));
+    let wrong = || {
+        CliError::Usage(format!("invalid size {text:?}: expected a number with b, k, m, g or t"))
+    };
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let factor: u64 = match lower.get(digits.len()..).unwrap_or_default() {
@@ -20,23 +22,36 @@ pub(crate) fn size(text: &str) -> Result<u64> {
     }
     let number: f64 = digits.parse().map_err(|_| wrong())?;
     let bytes = number * factor as f64;
-    if bytes.is_finite() && (0.0..9.0e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
+    if bytes.is_finite() && (0.0..9.0e18).contains(&bytes) {
+        Ok(bytes as u64)
+    } else {
+        Err(wrong())
+    }
 }
 
 /// Parses a number of CPUs to thousandths.
 pub(crate) fn cpus(text: &str) -> Result<u64> {
     let wrong = || CliError::Usage(format!("invalid number of CPUs {text:?}"));
     let number: f64 = text.parse().map_err(|_| wrong())?;
-    if number.is_finite() && (0.001..=4096.0).contains(&number) { Ok((number * 1000.0).round() as u64) } else { Err(wrong()) }
+    if number.is_finite() && (0.001..=4096.0).contains(&number) {
+        Ok((number * 1000.0).round() as u64)
+    } else {
+        Err(wrong())
+    }
 }
 
 /// Parses a set of CPUs such as `0-2,5` to a mask.
 pub(crate) fn cpu_set(text: &str) -> Result<u64> {
-    let wrong = || CliError::Usage(format!("invalid set of CPUs {text:?}: expected for example 0-2,5 (up to CPU 63)"));
+    let wrong = || {
+        CliError::Usage(format!(
+            "invalid set of CPUs {text:?}: expected for example 0-2,5 (up to CPU 63)"
+        ))
+    };
     let mut mask = 0;
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
+        let (first, last): (u32, u32) =
+            (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
         if first > last || last > 63 {
             return Err(wrong());
         }

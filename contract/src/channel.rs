@@ -45,7 +45,8 @@ pub enum Frame {
         /// Bytes.
         bytes: u32,
     },
-    /// The sender will send no more data on the channel; when both sides have said so it is gone. From the machine: the program behind it is gone.
+    /// From the daemon: it will send no more data on the channel. From the machine: the program behind it is gone, and with it the channel; what
+    /// is under way to it is passed over.
     Close {
         /// Channel.
         channel: u32,

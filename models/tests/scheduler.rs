@@ -202,3 +202,18 @@ proptest! {
         }
     }
 }
+
+/// A thread that is woken from elsewhere for a CPU whose thread had no rival, and so no timer, gets its turn.
+#[test]
+fn a_thread_woken_for_a_busy_cpu_gets_its_turn() {
+    let world = World::boot(1024, 2);
+    let domain = world.domain();
+    let busy = world.actor(&domain, 1);
+    world.make_current(&busy);
+    let newcomer = Thread::create(&domain, world.home(&domain), None).unwrap();
+    newcomer.sched.cpus.store(1 << 1, Ordering::Relaxed);
+    newcomer.sched.cpu.store(1, Ordering::Relaxed);
+    on_cpu(0, || start(&newcomer)).unwrap();
+    run(&world, 2, 100 * MILLISECOND, MILLISECOND / 4);
+    assert!(used(&newcomer) > 30 * MILLISECOND, "{} ms of 100 ms", used(&newcomer) / MILLISECOND);
+}

@@ -48,7 +48,10 @@ pub fn call(operation: Operation, arguments: [u64; 6]) -> Result<Returned, Error
 /// Whatever the kernel says.
 #[cfg(target_os = "none")]
 #[inline]
-pub fn message(operation: Operation, registers: MessageRegisters) -> Result<MessageRegisters, Error> {
+pub fn message(
+    operation: Operation,
+    registers: MessageRegisters,
+) -> Result<MessageRegisters, Error> {
     let mut out = registers;
     let rax: u64;
     let [w0, w1, w2, w3] = registers.words;
@@ -82,7 +85,10 @@ pub fn call(_operation: Operation, _arguments: [u64; 6]) -> Result<Returned, Err
 /// # Errors
 /// Always `UnknownOperation`.
 #[cfg(not(target_os = "none"))]
-pub fn message(_operation: Operation, _registers: MessageRegisters) -> Result<MessageRegisters, Error> {
+pub fn message(
+    _operation: Operation,
+    _registers: MessageRegisters,
+) -> Result<MessageRegisters, Error> {
     Err(Error::UnknownOperation)
 }
 
@@ -92,7 +98,9 @@ pub fn message(_operation: Operation, _registers: MessageRegisters) -> Result<Me
 pub fn stack_pointer() -> u64 {
     let value: u64;
     // SAFETY: reads a register.
-    unsafe { core::arch::asm!("mov {}, rsp", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("mov {}, rsp", out(reg) value, options(nomem, nostack, preserves_flags))
+    };
     value
 }
 

@@ -37,7 +37,9 @@ pub fn nanoseconds(ticks: u64) -> u64 {
     let rate = ticks_per_second();
     // Split so that nothing overflows: whole seconds, then the rest.
     let (seconds, rest) = (ticks / rate, ticks % rate);
-    seconds.saturating_mul(1_000_000_000).saturating_add((u128::from(rest) * 1_000_000_000 / u128::from(rate)) as u64)
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add((u128::from(rest) * 1_000_000_000 / u128::from(rate)) as u64)
 }
 
 /// Ticks of a number of nanoseconds, rounded up.

@@ -30,7 +30,8 @@ const GROWTH: usize = 4;
 /// Runs of this order and above give their frames back when they are free.
 const RETURNED: usize = 6;
 /// Sizes of small blocks.
-const CLASSES: [usize; 15] = [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1360, 2048, 4096];
+const CLASSES: [usize; 15] =
+    [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1360, 2048, 4096];
 /// Order of the run that a class is cut from.
 const CLASS_ORDERS: [usize; 15] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2];
 /// Mark of a free run in the table, above its order.
@@ -92,7 +93,8 @@ fn populate(page: usize, order: usize) -> Result<()> {
 impl Heap {
     /// Takes a run of an order.
     fn take_run(&mut self, order: usize) -> Option<usize> {
-        let found = (order..ORDERS).find(|larger| self.runs.get(*larger).is_some_and(|first| *first != NONE));
+        let found = (order..ORDERS)
+            .find(|larger| self.runs.get(*larger).is_some_and(|first| *first != NONE));
         if let Some(larger) = found {
             let page = *self.runs.get(larger)?;
             self.unlink(page, larger);
@@ -114,7 +116,8 @@ impl Heap {
 
     /// Uses a run without frames again.
     fn refill_empty(&mut self, order: usize) -> Option<usize> {
-        let index = self.empty.iter().take(self.empty_count).position(|(_, size)| *size >= order)?;
+        let index =
+            self.empty.iter().take(self.empty_count).position(|(_, size)| *size >= order)?;
         let (page, size) = *self.empty.get(index)?;
         populate(page, size).ok()?;
         self.empty_count -= 1;
@@ -134,7 +137,8 @@ impl Heap {
         }
         while self.table_top < end as u64 {
             let home = startup::home_space();
-            home.zero(home::HEAP + self.table_top, 1, Access::READ | Access::WRITE, POPULATE).ok()?;
+            home.zero(home::HEAP + self.table_top, 1, Access::READ | Access::WRITE, POPULATE)
+                .ok()?;
             self.table_top += PAGE_SIZE;
         }
         if populate(page, size).is_err() {
@@ -282,7 +286,10 @@ unsafe impl GlobalAlloc for Allocator {
         let mut heap = HEAP.lock();
         match class_of(layout) {
             Some(class) => heap.give_block(pointer.expose_provenance(), class),
-            None => heap.give_run(page_of(pointer.expose_provenance()), order_of(layout.size().max(layout.align()))),
+            None => heap.give_run(
+                page_of(pointer.expose_provenance()),
+                order_of(layout.size().max(layout.align())),
+            ),
         }
     }
 }

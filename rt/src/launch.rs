@@ -34,7 +34,12 @@ impl<'a> Launch<'a> {
     /// Begins with an empty Domain.
     #[must_use]
     pub fn new(domain: Domain, name: &str, image: Image<'a>) -> Self {
-        Self { domain, image, startup: Startup { program: name.to_owned(), ..Startup::default() }, next: FIRST_SLOT }
+        Self {
+            domain,
+            image,
+            startup: Startup { program: name.to_owned(), ..Startup::default() },
+            next: FIRST_SLOT,
+        }
     }
 
     /// Hands a capability over, with some of its rights, under a name.
@@ -87,13 +92,28 @@ impl<'a> Launch<'a> {
     fn fill_and_start(&mut self, space: Space) -> Result<()> {
         for segment in self.image.segments {
             let access = Access::from_bits(segment.access).ok_or(Error::BadArgument)?;
-            let mode = if access.contains(Access::WRITE) { MapMode::Private } else { MapMode::Share };
+            let mode =
+                if access.contains(Access::WRITE) { MapMode::Private } else { MapMode::Share };
             if segment.file_pages > 0 {
-                space.map(segment.home_offset, self.image.space, segment.file_offset, segment.file_pages, mode, access, false)?;
+                space.map(
+                    segment.home_offset,
+                    self.image.space,
+                    segment.file_offset,
+                    segment.file_pages,
+                    mode,
+                    access,
+                    false,
+                )?;
             }
-            let rest = segment.memory_pages.checked_sub(segment.file_pages).ok_or(Error::BadArgument)?;
+            let rest =
+                segment.memory_pages.checked_sub(segment.file_pages).ok_or(Error::BadArgument)?;
             if rest > 0 {
-                space.zero(segment.home_offset + (segment.file_pages << PAGE_SHIFT), rest, access, 0)?;
+                space.zero(
+                    segment.home_offset + (segment.file_pages << PAGE_SHIFT),
+                    rest,
+                    access,
+                    0,
+                )?;
             }
         }
         self.make_stack(space)?;
@@ -114,13 +134,25 @@ impl<'a> Launch<'a> {
     }
 
     fn hand_over(&mut self, space: Space, thread: Thread) -> Result<()> {
-        self.grant_at("domain", self.domain.slot(), root::DOMAIN, Rights::DESTROY | Rights::INSPECT)?;
-        let home_rights = Rights::RUN | Rights::EDIT | Rights::MAP_READ | Rights::MAP_WRITE | Rights::MAP_EXECUTE;
+        self.grant_at(
+            "domain",
+            self.domain.slot(),
+            root::DOMAIN,
+            Rights::DESTROY | Rights::INSPECT,
+        )?;
+        let home_rights =
+            Rights::RUN | Rights::EDIT | Rights::MAP_READ | Rights::MAP_WRITE | Rights::MAP_EXECUTE;
         self.grant_at("home", space.slot(), root::HOME, home_rights)?;
         self.grant_at("thread", thread.slot(), root::THREAD, Rights::CONTROL)?;
         self.startup.first_free_slot = self.next;
-        let (low, high) = crate::arch::call(kernel_abi::Operation::Random, [0; 6]).map(|(_, a, b)| (a, b))?;
-        for (place, word) in self.startup.seed.chunks_exact_mut(8).zip([low, high, low ^ high.rotate_left(17), high ^ low.rotate_left(29)]) {
+        let (low, high) =
+            crate::arch::call(kernel_abi::Operation::Random, [0; 6]).map(|(_, a, b)| (a, b))?;
+        for (place, word) in self.startup.seed.chunks_exact_mut(8).zip([
+            low,
+            high,
+            low ^ high.rotate_left(17),
+            high ^ low.rotate_left(29),
+        ]) {
             place.copy_from_slice(&word.to_le_bytes());
         }
         let mut block = Vec::new();

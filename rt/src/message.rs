@@ -34,7 +34,13 @@ impl Message {
         self
     }
     fn registers(self, target: Slot, r15: u64) -> MessageRegisters {
-        MessageRegisters { rdi: target.into(), rsi: Tag::new(self.label, self.cap_count).0, words: self.words, caps: self.caps, r15 }
+        MessageRegisters {
+            rdi: target.into(),
+            rsi: Tag::new(self.label, self.cap_count).0,
+            words: self.words,
+            caps: self.caps,
+            r15,
+        }
     }
 }
 
@@ -56,7 +62,13 @@ pub struct Received {
 impl Received {
     fn from_registers(registers: MessageRegisters, window: Slot) -> Self {
         let tag = Tag(registers.rsi);
-        Self { badge: registers.rdi, label: tag.label(), words: registers.words, window, caps: tag.caps() }
+        Self {
+            badge: registers.rdi,
+            label: tag.label(),
+            words: registers.words,
+            window,
+            caps: tag.caps(),
+        }
     }
     /// The slot of a capability that came.
     #[must_use]
@@ -66,7 +78,10 @@ impl Received {
     /// Deletes the capabilities that came.
     pub fn drop_caps(&self) {
         for index in 0..self.caps {
-            let _ = arch::call(Operation::CapDelete, [0, u64::from(self.window) + u64::from(index), 0, 0, 0, 0]);
+            let _ = arch::call(
+                Operation::CapDelete,
+                [0, u64::from(self.window) + u64::from(index), 0, 0, 0, 0],
+            );
         }
     }
 }
@@ -97,7 +112,12 @@ impl Server {
     /// # Errors
     /// When the Reply cannot be created.
     pub fn new(endpoint: Endpoint, notification: Option<Notification>) -> Result<Self> {
-        Ok(Self { endpoint, notification, reply: Reply::create(crate::Domain::OWN)?, window: slots::take_window()? })
+        Ok(Self {
+            endpoint,
+            notification,
+            reply: Reply::create(crate::Domain::OWN)?,
+            window: slots::take_window()?,
+        })
     }
     /// Waits for a call, or bits of the Notification.
     ///
@@ -111,7 +131,8 @@ impl Server {
             caps: [0; 3],
             r15: u64::from(self.reply.0) << 32 | u64::from(self.window),
         };
-        arch::message(Operation::Receive, registers).map(|registers| Received::from_registers(registers, self.window))
+        arch::message(Operation::Receive, registers)
+            .map(|registers| Received::from_registers(registers, self.window))
     }
     /// Answers the call received last.
     ///

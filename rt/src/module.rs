@@ -44,7 +44,10 @@ impl Module {
         if header.magic != MAGIC || header.version != VERSION {
             return Err(Error::BadArgument);
         }
-        let tables = header.description_offset.checked_add(header.description_length).ok_or(Error::BadArgument)?;
+        let tables = header
+            .description_offset
+            .checked_add(header.description_length)
+            .ok_or(Error::BadArgument)?;
         let view = View::map(space, 0, tables.div_ceil(PAGE_SIZE), Access::READ)?;
         let bytes = bytes_of(&view);
         let mut at = size_of::<Header>();
@@ -73,7 +76,8 @@ impl Module {
     pub fn program(&self, name: &str) -> Option<Image<'_>> {
         let program = self.programs.iter().find(|program| name_of(program) == name.as_bytes())?;
         let first = program.first_segment as usize;
-        let segments = self.segments.get(first..first.checked_add(program.segment_count as usize)?)?;
+        let segments =
+            self.segments.get(first..first.checked_add(program.segment_count as usize)?)?;
         Some(Image { space: self.space, entry: program.entry, segments })
     }
 

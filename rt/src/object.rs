@@ -95,7 +95,8 @@ fn create(operation: Operation, domain: Domain, more: [u64; 4]) -> Result<(Slot,
 /// # Errors
 /// As the operation `CapCopy`.
 pub fn copy(source: Slot, to: Domain, slot: Slot, rights: Rights) -> Result<()> {
-    call(Operation::CapCopy, [to.0.into(), source.into(), slot.into(), rights.bits().into(), 0, 0]).map(|_| ())
+    call(Operation::CapCopy, [to.0.into(), source.into(), slot.into(), rights.bits().into(), 0, 0])
+        .map(|_| ())
 }
 
 /// Repeats an operation on a range, slice by slice.
@@ -176,15 +177,24 @@ impl Domain {
     ///
     /// # Errors
     /// As `DomainSchedule`.
-    pub fn schedule(self, weight: u64, quota: u64, period: u64, cpus: u64, class: u64) -> Result<()> {
-        call(Operation::DomainSchedule, [self.0.into(), weight, quota, period, cpus, class]).map(|_| ())
+    pub fn schedule(
+        self,
+        weight: u64,
+        quota: u64,
+        period: u64,
+        cpus: u64,
+        class: u64,
+    ) -> Result<()> {
+        call(Operation::DomainSchedule, [self.0.into(), weight, quota, period, cpus, class])
+            .map(|_| ())
     }
     /// Reads one account.
     ///
     /// # Errors
     /// As `DomainStat`.
     pub fn stat(self, resource: Resource) -> Result<Use> {
-        let (used, limit, peak) = call(Operation::DomainStat, [self.0.into(), resource as u64, 0, 0, 0, 0])?;
+        let (used, limit, peak) =
+            call(Operation::DomainStat, [self.0.into(), resource as u64, 0, 0, 0, 0])?;
         Ok(Use { used, limit, peak })
     }
     /// Asks for `bit` to be signalled at the Domain's death and `bit + 1` when all is given back.
@@ -192,7 +202,8 @@ impl Domain {
     /// # Errors
     /// As `DomainWatch`.
     pub fn watch(self, notification: Notification, bit: u64) -> Result<()> {
-        call(Operation::DomainWatch, [self.0.into(), notification.0.into(), bit, 0, 0, 0]).map(|_| ())
+        call(Operation::DomainWatch, [self.0.into(), notification.0.into(), bit, 0, 0, 0])
+            .map(|_| ())
     }
     /// The next occupied slot at or after a number.
     ///
@@ -224,17 +235,32 @@ impl Space {
     /// As `SpaceZero`; a prefix may have been done.
     pub fn zero(self, offset: u64, pages: u64, access: Access, flags: u64) -> Result<()> {
         let word = u64::from(access.bits()) | flags;
-        sliced(pages, |done, rest| call(Operation::SpaceZero, [self.0.into(), offset + bytes(done), rest, word, 0, 0]))
+        sliced(pages, |done, rest| {
+            call(Operation::SpaceZero, [self.0.into(), offset + bytes(done), rest, word, 0, 0])
+        })
     }
     /// Maps a range of another Space here.
     ///
     /// # Errors
     /// As `SpaceMap`; a prefix may have been done.
-    pub fn map(self, offset: u64, from: Self, from_offset: u64, pages: u64, mode: MapMode, access: Access, shared: bool) -> Result<()> {
-        let word = mode as u64 | u64::from(access.bits()) << 16 | if shared { MAP_SHARED_BIT } else { 0 };
+    pub fn map(
+        self,
+        offset: u64,
+        from: Self,
+        from_offset: u64,
+        pages: u64,
+        mode: MapMode,
+        access: Access,
+        shared: bool,
+    ) -> Result<()> {
+        let word =
+            mode as u64 | u64::from(access.bits()) << 16 | if shared { MAP_SHARED_BIT } else { 0 };
         sliced(pages, |done, rest| {
             let skip = bytes(done);
-            call(Operation::SpaceMap, [self.0.into(), offset + skip, from.0.into(), from_offset + skip, rest, word])
+            call(
+                Operation::SpaceMap,
+                [self.0.into(), offset + skip, from.0.into(), from_offset + skip, rest, word],
+            )
         })
     }
     /// Changes access.
@@ -243,14 +269,18 @@ impl Space {
     /// As `SpaceProtect`; a prefix may have been done.
     pub fn protect(self, offset: u64, pages: u64, access: Access) -> Result<()> {
         let word = u64::from(access.bits());
-        sliced(pages, |done, rest| call(Operation::SpaceProtect, [self.0.into(), offset + bytes(done), rest, word, 0, 0]))
+        sliced(pages, |done, rest| {
+            call(Operation::SpaceProtect, [self.0.into(), offset + bytes(done), rest, word, 0, 0])
+        })
     }
     /// Makes holes.
     ///
     /// # Errors
     /// As `SpaceUnmap`; a prefix may have been done.
     pub fn unmap(self, offset: u64, pages: u64) -> Result<()> {
-        sliced(pages, |done, rest| call(Operation::SpaceUnmap, [self.0.into(), offset + bytes(done), rest, 0, 0, 0]))
+        sliced(pages, |done, rest| {
+            call(Operation::SpaceUnmap, [self.0.into(), offset + bytes(done), rest, 0, 0, 0])
+        })
     }
     /// Makes the Space immutable.
     ///
@@ -267,7 +297,8 @@ impl Space {
     pub fn query(self, offset: u64, pages: u64) -> Result<(u64, u64)> {
         let (mut from, mut rest) = (offset, pages);
         loop {
-            let (found, word, _) = call(Operation::SpaceQuery, [self.0.into(), from, rest, 0, 0, 0])?;
+            let (found, word, _) =
+                call(Operation::SpaceQuery, [self.0.into(), from, rest, 0, 0, 0])?;
             if word & 0xff != PageState::Hole as u64 {
                 return Ok((found, word));
             }
@@ -281,7 +312,8 @@ impl Space {
     /// # Errors
     /// As `SpacePin`.
     pub fn pin(self, hardware: Hardware, offset: u64) -> Result<u64> {
-        call(Operation::SpacePin, [hardware.0.into(), self.0.into(), offset, 0, 0, 0]).map(|(physical, ..)| physical)
+        call(Operation::SpacePin, [hardware.0.into(), self.0.into(), offset, 0, 0, 0])
+            .map(|(physical, ..)| physical)
     }
     /// Copies whole pages from another Space.
     ///
@@ -290,7 +322,10 @@ impl Space {
     pub fn copy_from(self, offset: u64, from: Self, from_offset: u64, pages: u64) -> Result<()> {
         sliced(pages, |done, rest| {
             let skip = bytes(done);
-            call(Operation::SpaceCopy, [self.0.into(), offset + skip, from.0.into(), from_offset + skip, rest, 0])
+            call(
+                Operation::SpaceCopy,
+                [self.0.into(), offset + skip, from.0.into(), from_offset + skip, rest, 0],
+            )
         })
     }
     /// Does what a touch would.
@@ -299,7 +334,9 @@ impl Space {
     /// As `SpaceResolve`; a prefix may have been done.
     pub fn resolve(self, offset: u64, pages: u64, access: Access) -> Result<()> {
         let word = u64::from(access.bits());
-        sliced(pages, |done, rest| call(Operation::SpaceResolve, [self.0.into(), offset + bytes(done), rest, word, 0, 0]))
+        sliced(pages, |done, rest| {
+            call(Operation::SpaceResolve, [self.0.into(), offset + bytes(done), rest, word, 0, 0])
+        })
     }
 }
 
@@ -309,7 +346,8 @@ impl Thread {
     /// # Errors
     /// As `ThreadCreate`.
     pub fn create(domain: Domain, home: Space, state_page: u64) -> Result<Self> {
-        create(Operation::ThreadCreate, domain, [home.0.into(), state_page, 0, 0]).map(|(slot, _)| Self(slot))
+        create(Operation::ThreadCreate, domain, [home.0.into(), state_page, 0, 0])
+            .map(|(slot, _)| Self(slot))
     }
     /// Starts it.
     ///
@@ -361,7 +399,8 @@ impl Endpoint {
     /// # Errors
     /// As `GateCreate`.
     pub fn gate(self, domain: Domain, badge: u64, limit: u16) -> Result<Gate> {
-        create(Operation::GateCreate, domain, [self.0.into(), badge, limit.into(), 0]).map(|(slot, _)| Gate(slot))
+        create(Operation::GateCreate, domain, [self.0.into(), badge, limit.into(), 0])
+            .map(|(slot, _)| Gate(slot))
     }
 }
 
@@ -395,7 +434,8 @@ impl Notification {
     /// # Errors
     /// As `NotificationWait`.
     pub fn wait(self, mask: u64, deadline: u64) -> Result<u64> {
-        call(Operation::NotificationWait, [self.0.into(), mask, deadline, 0, 0, 0]).map(|(_, bits, _)| bits)
+        call(Operation::NotificationWait, [self.0.into(), mask, deadline, 0, 0, 0])
+            .map(|(_, bits, _)| bits)
     }
 }
 
@@ -419,22 +459,35 @@ impl Hardware {
     /// # Errors
     /// As `HardwareMemory`.
     pub fn memory(self, physical: u64, pages: u64) -> Result<Space> {
-        create(Operation::HardwareMemory, Domain(self.0), [physical, pages, 0, 0]).map(|(slot, _)| Space(slot))
+        create(Operation::HardwareMemory, Domain(self.0), [physical, pages, 0, 0])
+            .map(|(slot, _)| Space(slot))
     }
     /// A message-signalled interrupt that sets a bit: the Irq, and what the device writes where.
     ///
     /// # Errors
     /// As `IrqCreate`.
-    pub fn message_interrupt(self, notification: Notification, bit: u64) -> Result<(Irq, u64, u64)> {
+    pub fn message_interrupt(
+        self,
+        notification: Notification,
+        bit: u64,
+    ) -> Result<(Irq, u64, u64)> {
         let more = [u64::MAX, 0, notification.0.into(), bit];
-        create(Operation::IrqCreate, Domain(self.0), more).map(|(slot, (address, data, _))| (Irq(slot), address, data))
+        create(Operation::IrqCreate, Domain(self.0), more)
+            .map(|(slot, (address, data, _))| (Irq(slot), address, data))
     }
     /// An interrupt line that sets a bit (trigger: 0 edge, 1 level low, 2 level high).
     ///
     /// # Errors
     /// As `IrqCreate`.
-    pub fn line_interrupt(self, line: u64, trigger: u64, notification: Notification, bit: u64) -> Result<Irq> {
-        create(Operation::IrqCreate, Domain(self.0), [line, trigger, notification.0.into(), bit]).map(|(slot, _)| Irq(slot))
+    pub fn line_interrupt(
+        self,
+        line: u64,
+        trigger: u64,
+        notification: Notification,
+        bit: u64,
+    ) -> Result<Irq> {
+        create(Operation::IrqCreate, Domain(self.0), [line, trigger, notification.0.into(), bit])
+            .map(|(slot, _)| Irq(slot))
     }
     /// Ends the machine.
     ///
@@ -448,21 +501,27 @@ impl Hardware {
     /// # Errors
     /// As `PortAccess`.
     pub fn read_port(self, port: u16, width: u64) -> Result<u32> {
-        call(Operation::PortAccess, [self.0.into(), port.into(), width, 0, 0, 0]).map(|(value, ..)| value as u32)
+        call(Operation::PortAccess, [self.0.into(), port.into(), width, 0, 0, 0])
+            .map(|(value, ..)| value as u32)
     }
     /// Writes an I/O port.
     ///
     /// # Errors
     /// As `PortAccess`.
     pub fn write_port(self, port: u16, width: u64, value: u32) -> Result<()> {
-        call(Operation::PortAccess, [self.0.into(), port.into(), width | 1 << 8, value.into(), 0, 0]).map(|_| ())
+        call(
+            Operation::PortAccess,
+            [self.0.into(), port.into(), width | 1 << 8, value.into(), 0, 0],
+        )
+        .map(|_| ())
     }
     /// Reads a kernel counter: value and name.
     ///
     /// # Errors
     /// `NotPresent`.
     pub fn counter(self, index: u64) -> Result<(u64, [u8; 16])> {
-        let (value, low, high) = call(Operation::KernelCounter, [self.0.into(), index, 0, 0, 0, 0])?;
+        let (value, low, high) =
+            call(Operation::KernelCounter, [self.0.into(), index, 0, 0, 0, 0])?;
         Ok((value, (u128::from(low) | u128::from(high) << 64).to_le_bytes()))
     }
 }

@@ -51,12 +51,20 @@ impl Port {
     pub fn open(space: Space, side: Side, doorbell: Notification, bits: u64) -> Result<Self> {
         let view = View::map(space, 0, PORT_PAGES, Access::READ | Access::WRITE)?;
         let page = PAGE_SIZE as usize;
-        let to_program = Ring { tail: offset::TO_PROGRAM_TAIL, head: offset::TO_PROGRAM_HEAD, data: page };
-        let from_program =
-            Ring { tail: offset::FROM_PROGRAM_TAIL, head: offset::FROM_PROGRAM_HEAD, data: page + CAPACITY as usize };
+        let to_program =
+            Ring { tail: offset::TO_PROGRAM_TAIL, head: offset::TO_PROGRAM_HEAD, data: page };
+        let from_program = Ring {
+            tail: offset::FROM_PROGRAM_TAIL,
+            head: offset::FROM_PROGRAM_HEAD,
+            data: page + CAPACITY as usize,
+        };
         let (incoming, outgoing, closed_by_me, closed_by_peer) = match side {
-            Side::Program => (to_program, from_program, offset::CLOSED_BY_PROGRAM, offset::CLOSED_BY_CONTROL),
-            Side::Control => (from_program, to_program, offset::CLOSED_BY_CONTROL, offset::CLOSED_BY_PROGRAM),
+            Side::Program => {
+                (to_program, from_program, offset::CLOSED_BY_PROGRAM, offset::CLOSED_BY_CONTROL)
+            }
+            Side::Control => {
+                (from_program, to_program, offset::CLOSED_BY_CONTROL, offset::CLOSED_BY_PROGRAM)
+            }
         };
         Ok(Self { view, incoming, outgoing, closed_by_me, closed_by_peer, doorbell, bits })
     }

@@ -24,7 +24,9 @@ pub fn take() -> Result<Slot, Error> {
     if HINT.load(Ordering::Relaxed) > 0 {
         for place in &FREED {
             let slot = place.load(Ordering::Relaxed);
-            if slot != 0 && place.compare_exchange(slot, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            if slot != 0
+                && place.compare_exchange(slot, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            {
                 HINT.fetch_sub(1, Ordering::Relaxed);
                 return Ok(slot);
             }

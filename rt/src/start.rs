@@ -36,7 +36,10 @@ pub(crate) fn end_thread() -> ! {
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     let mut name = crate::log::Line::new();
-    let _ = core::fmt::Write::write_fmt(&mut name, format_args!("{}: {info}\n", crate::startup::program()));
+    let _ = core::fmt::Write::write_fmt(
+        &mut name,
+        format_args!("{}: {info}\n", crate::startup::program()),
+    );
     name.flush();
     exit()
 }

@@ -17,7 +17,10 @@ use kernel_abi::{
 static BLOCK: AtomicPtr<Startup> = AtomicPtr::new(ptr::null_mut());
 
 /// Reads the block. `argument` is its length, 0 if there is none.
-#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "programs begin on the machine only"))]
+#[cfg_attr(
+    not(target_os = "none"),
+    expect(dead_code, reason = "programs begin on the machine only")
+)]
 pub(crate) fn read(argument: u64) {
     if argument == 0 || argument > home::STARTUP_SIZE {
         return;

@@ -83,7 +83,8 @@ mod parking {
     /// Waiters of a bucket that are remembered; a thread that finds no place gives its turn away instead.
     const PLACES: usize = 16;
 
-    static TABLE: [SpinLock<[(usize, Slot); PLACES]>; BUCKETS] = [const { SpinLock::new([(0, 0); PLACES]) }; BUCKETS];
+    static TABLE: [SpinLock<[(usize, Slot); PLACES]>; BUCKETS] =
+        [const { SpinLock::new([(0, 0); PLACES]) }; BUCKETS];
 
     fn bucket(address: usize) -> &'static SpinLock<[(usize, Slot); PLACES]> {
         &TABLE[(address >> 4) % BUCKETS]

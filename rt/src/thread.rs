@@ -99,7 +99,10 @@ pub fn state_page() -> Option<*mut StatePage> {
 }
 
 /// Notes the first thread's slot.
-#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "programs begin on the machine only"))]
+#[cfg_attr(
+    not(target_os = "none"),
+    expect(dead_code, reason = "programs begin on the machine only")
+)]
 pub(crate) fn set_up_first() {
     block().thread.store(kernel_abi::cap::root::THREAD, Ordering::Relaxed);
 }

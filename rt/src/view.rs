@@ -20,8 +20,11 @@ struct Ranges {
     counts: [usize; ORDERS],
 }
 
-static RANGES: SpinLock<Ranges> =
-    SpinLock::new(Ranges { next: home::VIEWS, freed: [[0; REMEMBERED]; ORDERS], counts: [0; ORDERS] });
+static RANGES: SpinLock<Ranges> = SpinLock::new(Ranges {
+    next: home::VIEWS,
+    freed: [[0; REMEMBERED]; ORDERS],
+    counts: [0; ORDERS],
+});
 
 fn order_of(pages: u64) -> Result<usize> {
     let order = pages.max(1).next_power_of_two().ilog2() as usize;
@@ -37,7 +40,12 @@ pub fn reserve(pages: u64) -> Result<u64> {
     let mut ranges = RANGES.lock();
     let count = ranges.counts.get(order).copied().unwrap_or(0);
     if count > 0 {
-        let offset = ranges.freed.get(order).and_then(|freed| freed.get(count - 1)).copied().ok_or(Error::OutOfFrames)?;
+        let offset = ranges
+            .freed
+            .get(order)
+            .and_then(|freed| freed.get(count - 1))
+            .copied()
+            .ok_or(Error::OutOfFrames)?;
         if let Some(place) = ranges.counts.get_mut(order) {
             *place = count - 1;
         }
@@ -45,7 +53,8 @@ pub fn reserve(pages: u64) -> Result<u64> {
     }
     let size = 1_u64 << (order as u32 + PAGE_SHIFT);
     let start = ranges.next.next_multiple_of(size);
-    let end = start.checked_add(size).filter(|end| *end <= home::VIEWS_END).ok_or(Error::OutOfFrames)?;
+    let end =
+        start.checked_add(size).filter(|end| *end <= home::VIEWS_END).ok_or(Error::OutOfFrames)?;
     ranges.next = end;
     Ok(start)
 }
@@ -77,7 +86,15 @@ impl View {
     /// As `SpaceMap`; nothing stays mapped then.
     pub fn map(space: Space, from: u64, pages: u64, access: Access) -> Result<Self> {
         let view = Self { offset: reserve(pages)?, pages };
-        startup::home_space().map(view.offset, space, from, pages, MapMode::Share, access, false)?;
+        startup::home_space().map(
+            view.offset,
+            space,
+            from,
+            pages,
+            MapMode::Share,
+            access,
+            false,
+        )?;
         Ok(view)
     }
     /// Zeroed memory of the program's own.

@@ -16,7 +16,9 @@ const CHUNK: usize = 16 * 1024;
 
 /// Copy files between a container and the host.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  mett cp web:/etc/hosts .\n  mett cp config.json web:/etc/\n  mett cp web:/var/log - > log.tar")]
+#[command(
+    after_help = "Examples:\n  mett cp web:/etc/hosts .\n  mett cp config.json web:/etc/\n  mett cp web:/var/log - > log.tar"
+)]
 pub(crate) struct Cp {
     /// CONTAINER:PATH, a path of the host, or - for a tar archive.
     source: String,
@@ -56,7 +58,11 @@ fn copy_out(container: &str, path: &str, target: &str) -> Result<u8> {
         std::io::stdout().write_all(&archive).map_err(failed("standard output"))?;
         return Ok(0);
     }
-    let mut child = Command::new("tar").args(["-x", "-f", "-", "-C", target]).stdin(Stdio::piped()).spawn().map_err(failed("tar"))?;
+    let mut child = Command::new("tar")
+        .args(["-x", "-f", "-", "-C", target])
+        .stdin(Stdio::piped())
+        .spawn()
+        .map_err(failed("tar"))?;
     if let Some(mut input) = child.stdin.take() {
         input.write_all(&archive).map_err(failed("tar"))?;
     }
@@ -72,7 +78,12 @@ fn copy_in(source: &str, container: &str, path: &str) -> Result<u8> {
         let source = std::path::Path::new(source).canonicalize().map_err(failed(source))?;
         let directory = source.parent().unwrap_or(&source);
         let name = source.file_name().unwrap_or_default();
-        let output = Command::new("tar").args(["-c", "-f", "-", "-C"]).arg(directory).arg(name).output().map_err(failed("tar"))?;
+        let output = Command::new("tar")
+            .args(["-c", "-f", "-", "-C"])
+            .arg(directory)
+            .arg(name)
+            .output()
+            .map_err(failed("tar"))?;
         if !output.status.success() {
             return Err(CliError::Usage(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }

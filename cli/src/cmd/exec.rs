@@ -38,7 +38,12 @@ pub(crate) struct Exec {
     /// The container.
     container: String,
     /// Command and arguments.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "COMMAND"
+    )]
     command: Vec<String>,
 }
 
@@ -60,8 +65,12 @@ impl Exec {
         };
         let mut client = Client::connect()?;
         client.request(Request::Exec { container: self.container, options: Box::new(options) })?;
-        let attach =
-            attach::Options { stdin: self.interactive, terminal: is_terminal, signals: true, detach_keys: self.detach_keys };
+        let attach = attach::Options {
+            stdin: self.interactive,
+            terminal: is_terminal,
+            signals: true,
+            detach_keys: self.detach_keys,
+        };
         match attach::run(&mut client, &attach)? {
             Ended::Exited(status) => Ok(status),
             Ended::Detached => Ok(0),

@@ -70,7 +70,9 @@ impl Image {
 impl Import {
     fn run(self) -> Result<u8> {
         let directory = std::env::current_dir().unwrap_or_default();
-        if let Reply::Name(id) = ask(Request::Import { source: self.source, directory, name: self.name })? {
+        if let Reply::Name(id) =
+            ask(Request::Import { source: self.source, directory, name: self.name })?
+        {
             println!("{id}");
         }
         Ok(0)

@@ -24,7 +24,18 @@ pub(crate) struct Inspect {
 }
 
 /// Names of the kinds of kernel objects.
-pub(crate) const KINDS: [&str; 10] = ["?", "Domain", "Space", "Thread", "Endpoint", "Gate", "Reply", "Notification", "Irq", "Hardware"];
+pub(crate) const KINDS: [&str; 10] = [
+    "?",
+    "Domain",
+    "Space",
+    "Thread",
+    "Endpoint",
+    "Gate",
+    "Reply",
+    "Notification",
+    "Irq",
+    "Hardware",
+];
 
 impl Inspect {
     pub(crate) fn run(self) -> Result<u8> {
@@ -37,7 +48,9 @@ impl Inspect {
         let [container] = self.containers.as_slice() else {
             return Err(CliError::Usage("--caps takes one container".to_owned()));
         };
-        let Reply::Document(text) = ask(Request::Capabilities(container.clone()))? else { return Ok(1) };
+        let Reply::Document(text) = ask(Request::Capabilities(container.clone()))? else {
+            return Ok(1);
+        };
         let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         if self.format == Format::Json {
             output::json(&value);
@@ -52,9 +65,18 @@ impl Inspect {
         let rows: Vec<Vec<String>> = records
             .iter()
             .map(|record| {
-                let kind = record.get("kind").and_then(serde_json::Value::as_u64).unwrap_or(0) as usize;
-                let kind = KINDS.get(kind).map_or_else(|| field(record, "kind"), |name| (*name).to_owned());
-                vec![field(record, "slot"), kind, field(record, "rights"), field(record, "object"), field(record, "name")]
+                let kind =
+                    record.get("kind").and_then(serde_json::Value::as_u64).unwrap_or(0) as usize;
+                let kind = KINDS
+                    .get(kind)
+                    .map_or_else(|| field(record, "kind"), |name| (*name).to_owned());
+                vec![
+                    field(record, "slot"),
+                    kind,
+                    field(record, "rights"),
+                    field(record, "object"),
+                    field(record, "name"),
+                ]
             })
             .collect();
         output::table(&["SLOT", "KIND", "RIGHTS", "OBJECT", "HANDED AS"], &rows);

@@ -30,14 +30,25 @@ pub(crate) struct Start {
 
 /// Whether a container was made with a terminal.
 fn has_terminal(client: &mut Client, container: &str) -> Result<bool> {
-    let Reply::Document(text) = client.ask(Request::Inspect(vec![container.to_owned()]))? else { return Ok(false) };
+    let Reply::Document(text) = client.ask(Request::Inspect(vec![container.to_owned()]))? else {
+        return Ok(false);
+    };
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     Ok(value.pointer("/0/Config/Tty").and_then(serde_json::Value::as_bool).unwrap_or(false))
 }
 
-fn run_attached(client: &mut Client, request: Request, stdin: bool, is_terminal: bool, detach_keys: String) -> Result<u8> {
+fn run_attached(
+    client: &mut Client,
+    request: Request,
+    stdin: bool,
+    is_terminal: bool,
+    detach_keys: String,
+) -> Result<u8> {
     client.request(request)?;
-    match attach::run(client, &attach::Options { stdin, terminal: is_terminal, signals: true, detach_keys })? {
+    match attach::run(
+        client,
+        &attach::Options { stdin, terminal: is_terminal, signals: true, detach_keys },
+    )? {
         Ended::Exited(status) => Ok(status),
         Ended::Detached => Ok(0),
     }
@@ -83,7 +94,11 @@ pub(crate) struct Restart {
 impl Restart {
     pub(crate) fn run(self) -> Result<u8> {
         each(&self.containers, |container| {
-            ask(Request::Stop { container: container.to_owned(), timeout: self.time, restart: true })?;
+            ask(Request::Stop {
+                container: container.to_owned(),
+                timeout: self.time,
+                restart: true,
+            })?;
             println!("{container}");
             Ok(())
         })
@@ -106,7 +121,8 @@ pub(crate) struct Attach {
 impl Attach {
     pub(crate) fn run(self) -> Result<u8> {
         let mut client = Client::connect()?;
-        let is_terminal = has_terminal(&mut client, &self.container)? && std::io::stdin().is_terminal();
+        let is_terminal =
+            has_terminal(&mut client, &self.container)? && std::io::stdin().is_terminal();
         let size = if is_terminal { terminal::size() } else { None };
         let options = AttachOptions { stdin: !self.no_stdin, stdout: true, stderr: true, size };
         let request = Request::Attach { container: self.container, options };
@@ -147,7 +163,11 @@ pub(crate) struct Stop {
 impl Stop {
     pub(crate) fn run(self) -> Result<u8> {
         each(&self.containers, |container| {
-            ask(Request::Stop { container: container.to_owned(), timeout: self.time, restart: false })?;
+            ask(Request::Stop {
+                container: container.to_owned(),
+                timeout: self.time,
+                restart: false,
+            })?;
             println!("{container}");
             Ok(())
         })
@@ -225,11 +245,15 @@ impl Prune {
     pub(crate) fn run(self) -> Result<u8> {
         if !self.force {
             if !std::io::stdin().is_terminal() {
-                return Err(CliError::Usage("prune asks before it removes; use --force where nobody can answer".to_owned()));
+                return Err(CliError::Usage(
+                    "prune asks before it removes; use --force where nobody can answer".to_owned(),
+                ));
             }
             eprint!("This removes all containers that do not run. Go on? [y/N] ");
             let mut answer = String::new();
-            std::io::stdin().read_line(&mut answer).map_err(|cause| CliError::Io { what: "standard input".to_owned(), cause })?;
+            std::io::stdin()
+                .read_line(&mut answer)
+                .map_err(|cause| CliError::Io { what: "standard input".to_owned(), cause })?;
             if !answer.trim().eq_ignore_ascii_case("y") {
                 return Ok(1);
             }

@@ -24,7 +24,9 @@ pub(crate) struct Ps {
 
 impl Ps {
     pub(crate) fn run(self) -> Result<u8> {
-        let Reply::Containers(containers) = ask(Request::Containers { all: self.all })? else { return Ok(1) };
+        let Reply::Containers(containers) = ask(Request::Containers { all: self.all })? else {
+            return Ok(1);
+        };
         if self.format == Format::Json {
             let list = containers.iter().map(|c| {
                 serde_json::json!({"ID": c.id, "Names": c.name, "Image": c.image, "Command": c.command, "Created": c.created / 1_000_000_000,
@@ -33,7 +35,9 @@ impl Ps {
             output::json(&serde_json::Value::Array(list.collect()));
             return Ok(0);
         }
-        let cut = |text: &str, length: usize| if self.no_trunc { text.to_owned() } else { text.chars().take(length).collect() };
+        let cut = |text: &str, length: usize| {
+            if self.no_trunc { text.to_owned() } else { text.chars().take(length).collect() }
+        };
         if self.quiet {
             containers.iter().for_each(|container| println!("{}", cut(&container.id, 12)));
             return Ok(0);

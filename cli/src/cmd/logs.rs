@@ -32,9 +32,16 @@ pub(crate) struct Logs {
 
 /// A time in nanoseconds since 1970.
 fn time(text: &str) -> Result<u64> {
-    let wrong = || CliError::Usage(format!("invalid time {text:?}: expected seconds since 1970 or an age such as 90s, 10m, 2h"));
+    let wrong = || {
+        CliError::Usage(format!(
+            "invalid time {text:?}: expected seconds since 1970 or an age such as 90s, 10m, 2h"
+        ))
+    };
     let units = [('s', 1_u64), ('m', 60), ('h', 3600), ('d', 86_400)];
-    if let Some((number, factor)) = units.iter().find_map(|(unit, factor)| text.strip_suffix(*unit).map(|number| (number, factor))) {
+    if let Some((number, factor)) = units
+        .iter()
+        .find_map(|(unit, factor)| text.strip_suffix(*unit).map(|number| (number, factor)))
+    {
         let count: u64 = number.parse().map_err(|_| wrong())?;
         return Ok(daemon::home::now().saturating_sub(count.saturating_mul(factor * 1_000_000_000)));
     }
@@ -46,7 +53,10 @@ impl Logs {
     pub(crate) fn run(self) -> Result<u8> {
         let tail = match self.tail.as_deref() {
             None | Some("all") => None,
-            Some(text) => Some(text.parse().map_err(|_| CliError::Usage(format!("invalid number of lines {text:?}")))?),
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| CliError::Usage(format!("invalid number of lines {text:?}")))?,
+            ),
         };
         let since = self.since.as_deref().map(time).transpose()?;
         let until = self.until.as_deref().map(time).transpose()?;

@@ -122,8 +122,15 @@ fn show(status: &MachineStatus, format: Format) {
         println!("The machine is not running.");
         return;
     }
-    println!("The machine runs {} on {} ({} CPUs).", status.version, status.accelerator, status.cpus);
-    println!("Memory:     {} of {} free", output::bytes(status.memory_free), output::bytes(status.memory));
+    println!(
+        "The machine runs {} on {} ({} CPUs).",
+        status.version, status.accelerator, status.cpus
+    );
+    println!(
+        "Memory:     {} of {} free",
+        output::bytes(status.memory_free),
+        output::bytes(status.memory)
+    );
     println!("Up for:     {:.1} s", status.uptime_nanoseconds as f64 / 1e9);
     println!("Objects:    {}", status.objects);
     println!("Containers: {}", status.containers);
@@ -146,10 +153,12 @@ impl System {
     pub(crate) fn run(self) -> Result<u8> {
         let Self::Caps { format, svg } = self;
         let Reply::Document(text) = ask(Request::SystemCapabilities)? else { return Ok(1) };
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| CliError::Cut(error.to_string()))?;
+        let value: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| CliError::Cut(error.to_string()))?;
         let holders = holders(&value);
         if let Some(path) = svg {
-            std::fs::write(&path, draw(&holders)).map_err(|cause| CliError::Io { what: path.display().to_string(), cause })?;
+            std::fs::write(&path, draw(&holders))
+                .map_err(|cause| CliError::Io { what: path.display().to_string(), cause })?;
             return Ok(0);
         }
         if format == Format::Json {
@@ -159,7 +168,10 @@ impl System {
         for holder in &holders {
             println!("{}", holder.name);
             for held in &holder.held {
-                println!("  {:>4}  {:<12} object {:<10} rights {:#06x}  {}", held.slot, held.kind, held.object, held.rights, held.name);
+                println!(
+                    "  {:>4}  {:<12} object {:<10} rights {:#06x}  {}",
+                    held.slot, held.kind, held.object, held.rights, held.name
+                );
             }
         }
         Ok(0)
@@ -180,11 +192,17 @@ struct Held {
 }
 
 fn holders(value: &serde_json::Value) -> Vec<Holder> {
-    let text = |value: &serde_json::Value, name: &str| value.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
-    let number = |value: &serde_json::Value, name: &str| value.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let text = |value: &serde_json::Value, name: &str| {
+        value.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned()
+    };
+    let number = |value: &serde_json::Value, name: &str| {
+        value.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0)
+    };
     let held = |record: &serde_json::Value| Held {
         slot: number(record, "slot"),
-        kind: KINDS.get(number(record, "kind") as usize).map_or_else(|| text(record, "kind"), |kind| (*kind).to_owned()),
+        kind: KINDS
+            .get(number(record, "kind") as usize)
+            .map_or_else(|| text(record, "kind"), |kind| (*kind).to_owned()),
         rights: number(record, "rights"),
         object: number(record, "object"),
         name: text(record, "name"),
@@ -193,7 +211,10 @@ fn holders(value: &serde_json::Value) -> Vec<Holder> {
     list.iter()
         .map(|holder| Holder {
             name: text(holder, "name"),
-            held: holder.get("capabilities").and_then(|list| list.as_array()).map_or_else(Vec::new, |list| list.iter().map(held).collect()),
+            held: holder
+                .get("capabilities")
+                .and_then(|list| list.as_array())
+                .map_or_else(Vec::new, |list| list.iter().map(held).collect()),
         })
         .collect()
 }
@@ -215,14 +236,29 @@ fn draw(holders: &[Holder]) -> String {
     for (index, holder) in holders.iter().enumerate() {
         let y = 36 + 72 * index;
         for held in &holder.held {
-            if let Some(target) = objects.iter().position(|(object, kind, _)| *object == held.object && *kind == held.kind) {
-                let _ = writeln!(svg, "<line x1=\"180\" y1=\"{}\" x2=\"560\" y2=\"{}\" stroke=\"#88a\" stroke-width=\"1\"/>", y, y_of(target) - 4);
+            if let Some(target) = objects
+                .iter()
+                .position(|(object, kind, _)| *object == held.object && *kind == held.kind)
+            {
+                let _ = writeln!(
+                    svg,
+                    "<line x1=\"180\" y1=\"{}\" x2=\"560\" y2=\"{}\" stroke=\"#88a\" stroke-width=\"1\"/>",
+                    y,
+                    y_of(target) - 4
+                );
             }
         }
-        let _ = writeln!(svg, "<rect x=\"20\" y=\"{}\" width=\"160\" height=\"28\" rx=\"4\" fill=\"#eef\" stroke=\"#447\"/><text x=\"100\" y=\"{}\" text-anchor=\"middle\">{}</text>", y - 14, y + 5, holder.name);
+        let _ = writeln!(
+            svg,
+            "<rect x=\"20\" y=\"{}\" width=\"160\" height=\"28\" rx=\"4\" fill=\"#eef\" stroke=\"#447\"/><text x=\"100\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            y - 14,
+            y + 5,
+            holder.name
+        );
     }
     for (index, (object, kind, name)) in objects.iter().enumerate() {
-        let _ = writeln!(svg, "<text x=\"566\" y=\"{}\">{kind} {object:#x} {name}</text>", y_of(index));
+        let _ =
+            writeln!(svg, "<text x=\"566\" y=\"{}\">{kind} {object:#x} {name}</text>", y_of(index));
     }
     svg.push_str("</svg>\n");
     svg
@@ -234,7 +270,8 @@ impl Diag {
         let failed = |cause| CliError::Io { what: self.directory.display().to_string(), cause };
         std::fs::create_dir_all(&self.directory).map_err(failed)?;
         for (name, contents) in files {
-            let safe: String = name.chars().map(|letter| if letter == '/' { '_' } else { letter }).collect();
+            let safe: String =
+                name.chars().map(|letter| if letter == '/' { '_' } else { letter }).collect();
             std::fs::write(self.directory.join(safe), contents).map_err(failed)?;
         }
         println!("{}", self.directory.display());
@@ -256,7 +293,12 @@ impl Version {
 
 impl Completion {
     pub(crate) fn run(self) -> Result<u8> {
-        clap_complete::generate(self.shell, &mut crate::Arguments::command(), "mett", &mut std::io::stdout());
+        clap_complete::generate(
+            self.shell,
+            &mut crate::Arguments::command(),
+            "mett",
+            &mut std::io::stdout(),
+        );
         Ok(0)
     }
 }
@@ -265,9 +307,12 @@ impl Daemon {
     pub(crate) fn run(self) -> Result<u8> {
         let home = match &self.home {
             Some(path) => Home::at(path),
-            None => Home::from_environment().map_err(|error| CliError::NoDaemon(error.to_string()))?,
+            None => {
+                Home::from_environment().map_err(|error| CliError::NoDaemon(error.to_string()))?
+            }
         };
-        let runtime = tokio::runtime::Runtime::new().map_err(|error| CliError::NoDaemon(error.to_string()))?;
+        let runtime = tokio::runtime::Runtime::new()
+            .map_err(|error| CliError::NoDaemon(error.to_string()))?;
         let served = runtime.block_on(async {
             home.prepare().map_err(|error| error.to_string())?;
             server::log_to(&home).map_err(|error| error.to_string())?;

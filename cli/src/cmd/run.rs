@@ -111,7 +111,9 @@ struct Container {
 
 /// Run a command in a new container.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  mett run --rm oci-archive:busybox.tar echo hello\n  mett run -it --rm busybox sh\n  mett run -d --name web --memory 64m --cpus 0.5 busybox httpd -f")]
+#[command(
+    after_help = "Examples:\n  mett run --rm oci-archive:busybox.tar echo hello\n  mett run -it --rm busybox sh\n  mett run -d --name web --memory 64m --cpus 0.5 busybox httpd -f"
+)]
 pub(crate) struct Run {
     /// Do not attach: print the identity.
     #[arg(short, long)]
@@ -161,7 +163,8 @@ fn create(client: &mut Client, container: &Container, auto_remove: bool) -> Resu
         other => return Err(CliError::Cut(format!("unexpected answer {other:?}"))),
     };
     if let Some(file) = &container.cidfile {
-        std::fs::write(file, &id).map_err(|cause| CliError::Io { what: file.display().to_string(), cause })?;
+        std::fs::write(file, &id)
+            .map_err(|cause| CliError::Io { what: file.display().to_string(), cause })?;
     }
     Ok(id)
 }
@@ -191,7 +194,8 @@ impl Run {
             return Ok(0);
         }
         let size = if is_terminal { terminal::size() } else { None };
-        let attach = AttachOptions { stdin: self.container.interactive, stdout: true, stderr: true, size };
+        let attach =
+            AttachOptions { stdin: self.container.interactive, stdout: true, stderr: true, size };
         client.request(Request::Start { container: id, attach: Some(attach) })?;
         let options = attach::Options {
             stdin: self.container.interactive,
@@ -209,7 +213,8 @@ impl Run {
 impl Container {
     fn options(&self, auto_remove: bool) -> Result<CreateOptions> {
         self.refuse_later_options()?;
-        let directory = std::env::current_dir().map_err(|cause| CliError::Io { what: "the working directory".to_owned(), cause })?;
+        let directory = std::env::current_dir()
+            .map_err(|cause| CliError::Io { what: "the working directory".to_owned(), cause })?;
         let mut options = CreateOptions {
             image: self.image.clone(),
             directory,
@@ -289,7 +294,10 @@ impl Container {
             cpu_millis: self.cpus.as_deref().map(units::cpus).transpose()?,
             cpu_weight: self.cpu_shares.map(units::weight).transpose()?,
             cpu_set: self.cpuset_cpus.as_deref().map(units::cpu_set).transpose()?,
-            threads: self.pids_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0),
+            threads: self
+                .pids_limit
+                .and_then(|limit| u64::try_from(limit).ok())
+                .filter(|limit| *limit > 0),
         })
     }
 }
@@ -317,13 +325,21 @@ fn ulimit(text: &str) -> Result<Ulimit> {
     let wrong = || CliError::Usage(format!("invalid ulimit {text:?}: expected NAME=SOFT[:HARD]"));
     let (name, values) = text.split_once('=').ok_or_else(wrong)?;
     let (_, resource) = LIMITS.iter().find(|(known, _)| *known == name).ok_or_else(wrong)?;
-    let number = |text: &str| if text == "-1" || text == "unlimited" { Ok(u64::MAX) } else { text.parse().map_err(|_| wrong()) };
+    let number = |text: &str| {
+        if text == "-1" || text == "unlimited" {
+            Ok(u64::MAX)
+        } else {
+            text.parse().map_err(|_| wrong())
+        }
+    };
     let (soft, hard) = match values.split_once(':') {
         Some((soft, hard)) => (number(soft)?, number(hard)?),
         None => (number(values)?, number(values)?),
     };
     if soft > hard {
-        return Err(CliError::Usage(format!("ulimit {name}: the soft limit is above the hard limit")));
+        return Err(CliError::Usage(format!(
+            "ulimit {name}: the soft limit is above the hard limit"
+        )));
     }
     Ok(Ulimit { name: name.to_owned(), resource: *resource, soft, hard })
 }
@@ -338,15 +354,16 @@ fn tmpfs(text: &str) -> Result<TmpfsMount> {
         match option.split_once('=') {
             Some(("size", value)) => mount.size = Some(units::size(value)?),
             Some(("mode", value)) => {
-                let mode = u32::from_str_radix(value, 8).map_err(|_| CliError::Usage(format!("invalid tmpfs mode {value:?}")))?;
+                let mode = u32::from_str_radix(value, 8)
+                    .map_err(|_| CliError::Usage(format!("invalid tmpfs mode {value:?}")))?;
                 mount.mode = Some(mode);
             }
             None if option == "ro" => mount.read_only = true,
             // The kernel has none of the things these would forbid.
-            None if ["rw", "noexec", "exec", "nosuid", "suid", "nodev", "dev"].contains(&option) => {}
+            None if ["rw", "noexec", "exec", "nosuid", "suid", "nodev", "dev"]
+                .contains(&option) => {}
             _ => return Err(CliError::Usage(format!("unknown tmpfs option {option:?}"))),
         }
     }
     Ok(mount)
 }
-

@@ -86,7 +86,11 @@ impl Top {
                     process.parent.to_string(),
                     char::from(process.state).to_string(),
                     format!("{:.2}s", process.cpu_nanoseconds as f64 / 1e9),
-                    if process.terminal.is_empty() { "?".to_owned() } else { process.terminal.clone() },
+                    if process.terminal.is_empty() {
+                        "?".to_owned()
+                    } else {
+                        process.terminal.clone()
+                    },
                     String::from_utf8_lossy(&process.command).into_owned(),
                 ]
             })

@@ -249,7 +249,12 @@ impl Drop for Sender {
     fn drop(&mut self) {
         let channels = lock(&self.shared.channels);
         if channels.get(&self.number).is_some_and(|peer| Arc::ptr_eq(peer, &self.peer)) {
-            self.shared.send_control(Frame::Close { channel: self.number });
+            // It must not overtake the data before it.
+            let (data, frame) = (self.shared.data.clone(), Frame::Close { channel: self.number });
+            // Without a runtime the daemon is ending, and the connection with it.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move { data.send(frame.encode().to_vec()).await });
+            }
         }
     }
 }
@@ -315,7 +320,6 @@ async fn read(
                 let peer = lock(&shared.channels).remove(&channel);
                 if let Some(peer) = peer {
                     peer.close();
-                    shared.send_control(Frame::Close { channel });
                 }
             }
             Frame::Data { channel, length } => {

@@ -2,11 +2,12 @@
 
 use contract::compartments::{Budget, Refusal};
 use rt::{
-    Domain, clock,
+    Domain,
     abi::{
         PAGE_SIZE,
         resource::{DEFAULT_WEIGHT, Resource, UNLIMITED},
     },
+    clock,
     object::Limits,
 };
 
@@ -30,9 +31,10 @@ pub(crate) fn limits(budget: &Budget) -> Result<Limits, Refusal> {
     };
     let (objects, threads) = match budget.threads {
         None => (UNLIMITED, UNLIMITED),
-        Some(threads) => {
-            (threads.saturating_mul(OBJECTS_PER_THREAD).saturating_add(BASE_OBJECTS), threads.saturating_add(OWN_THREADS))
-        }
+        Some(threads) => (
+            threads.saturating_mul(OBJECTS_PER_THREAD).saturating_add(BASE_OBJECTS),
+            threads.saturating_add(OWN_THREADS),
+        ),
     };
     Ok(Limits { frames, objects, slots: objects, threads })
 }
@@ -54,9 +56,11 @@ pub(crate) fn schedule(domain: Domain, budget: &Budget) -> Result<(), Refusal> {
         Some(millis) => clock::ticks(millis.saturating_mul(PERIOD) / 1000).max(1),
     };
     let weight = budget.cpu_weight.unwrap_or(DEFAULT_WEIGHT);
-    domain.schedule(weight, quota, period, budget.cpu_set.unwrap_or(0), 0).map_err(|error| match error {
-        rt::Error::BadArgument => Refusal::NoSuchCpu,
-        _ => Refusal::OutOfMemory,
+    domain.schedule(weight, quota, period, budget.cpu_set.unwrap_or(0), 0).map_err(|error| {
+        match error {
+            rt::Error::BadArgument => Refusal::NoSuchCpu,
+            _ => Refusal::OutOfMemory,
+        }
     })
 }
 
@@ -92,7 +96,10 @@ mod tests {
         let budget = |memory| Budget { memory: Some(memory), ..Budget::default() };
         assert_eq!(limits(&budget(4096)), Err(Refusal::TooLittleMemory(LEAST_MEMORY)));
         assert_eq!(limits(&budget(1 << 30)).map(|limits| limits.frames), Ok(1 << 18));
-        assert_eq!(check(&Budget { cpu_set: Some(0), ..Budget::default() }), Err(Refusal::NoSuchCpu));
+        assert_eq!(
+            check(&Budget { cpu_set: Some(0), ..Budget::default() }),
+            Err(Refusal::NoSuchCpu)
+        );
         assert!(check(&Budget { cpu_weight: Some(0), ..Budget::default() }).is_err());
         assert!(limits(&Budget { threads: Some(u64::MAX), ..Budget::default() }).is_ok());
     }

@@ -30,10 +30,19 @@ impl Channel {
     pub(crate) fn open(notification: Notification) -> Option<Self> {
         let gate = Gate(named("control").ok()?);
         let window = rt::slots::take_window().ok()?;
-        let message = Message::new(contract::control::call::OPEN_PORT, [well_known::COMPARTMENTS.into(), PORT_BIT, 0, 0]);
+        let message = Message::new(
+            contract::control::call::OPEN_PORT,
+            [well_known::COMPARTMENTS.into(), PORT_BIT, 0, 0],
+        );
         let answer = gate.call(message.with(notification.slot(), Rights::SEND), window).ok()?;
         let [bits, ..] = answer.words;
-        let port = Port::open(rt::Space(answer.cap(0)?), Side::Program, Notification(answer.cap(1)?), bits).ok()?;
+        let port = Port::open(
+            rt::Space(answer.cap(0)?),
+            Side::Program,
+            Notification(answer.cap(1)?),
+            bits,
+        )
+        .ok()?;
         Some(Self { port, decoder: Decoder::new(), out: Vec::new(), buffer: vec![0; CHUNK] })
     }
 
@@ -78,7 +87,9 @@ impl Channel {
                     }
                     Ok(None) => break,
                     Err(error) => {
-                        self.answer(&Response::Refused(Refusal::BadSpec(format!("malformed request: {error:?}"))));
+                        self.answer(&Response::Refused(Refusal::BadSpec(format!(
+                            "malformed request: {error:?}"
+                        ))));
                         self.flush();
                         self.port.close();
                         return;

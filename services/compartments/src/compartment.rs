@@ -72,16 +72,25 @@ impl Workshop {
     }
 
     /// Makes a compartment whose death signals `bit` of a Notification.
-    pub(crate) fn create(&self, create: &Create, notification: Notification, bit: u64) -> Result<Compartment, Refusal> {
+    pub(crate) fn create(
+        &self,
+        create: &Create,
+        notification: Notification,
+        bit: u64,
+    ) -> Result<Compartment, Refusal> {
         if create.layers.len() > MAX_LAYERS {
             return Err(Refusal::BadSpec(format!("more than {MAX_LAYERS} layers")));
         }
         budget::check(&create.budget)?;
         let limits = budget::limits(&create.budget)?;
         let mut spec = Vec::new();
-        wire::encode(&create.spec, &mut spec).map_err(|_| Refusal::BadSpec("it cannot be encoded".to_string()))?;
+        wire::encode(&create.spec, &mut spec)
+            .map_err(|_| Refusal::BadSpec("it cannot be encoded".to_string()))?;
         if spec.len() > MAX_SPEC {
-            return Err(Refusal::BadSpec(format!("it has {} bytes, more than {MAX_SPEC}", spec.len())));
+            return Err(Refusal::BadSpec(format!(
+                "it has {} bytes, more than {MAX_SPEC}",
+                spec.len()
+            )));
         }
         let domain = self.parent.create(limits).map_err(refused)?;
         let mut names = Vec::new();
@@ -114,7 +123,10 @@ impl Workshop {
         bit: u64,
     ) -> Result<(), Refusal> {
         budget::schedule(domain, &create.budget)?;
-        let image = self.module.program("personality").ok_or(Refusal::BadSpec("there is no personality".to_string()))?;
+        let image = self
+            .module
+            .program("personality")
+            .ok_or(Refusal::BadSpec("there is no personality".to_string()))?;
         let mut launch = Launch::new(domain, "personality", image);
         let mut note = |name: &str| names.push(name.to_string());
         ["domain", "home", "thread"].into_iter().for_each(&mut note);
@@ -142,7 +154,10 @@ impl Workshop {
         for (word, bytes) in words.iter_mut().zip(digest.as_chunks::<8>().0) {
             *word = u64::from_le_bytes(*bytes);
         }
-        let answer = self.images.call(Message::new(images::call::OPEN, words), self.window).map_err(refused)?;
+        let answer = self
+            .images
+            .call(Message::new(images::call::OPEN, words), self.window)
+            .map_err(refused)?;
         let [length, ..] = answer.words;
         match answer.cap(0) {
             Some(slot) if answer.label == 0 => Ok((slot, length)),
@@ -154,12 +169,23 @@ impl Workshop {
     }
 
     /// Gives the compartment its port.
-    fn connect(&self, channel: u32, launch: &mut Launch<'_>, note: &mut impl FnMut(&str)) -> Result<(), Refusal> {
-        let control = self.control.ok_or(Refusal::BadSpec("this machine has no control service".to_string()))?;
-        let own = launch.grant_notification("port.notification", Rights::RECEIVE | Rights::SEND).map_err(refused)?;
+    fn connect(
+        &self,
+        channel: u32,
+        launch: &mut Launch<'_>,
+        note: &mut impl FnMut(&str),
+    ) -> Result<(), Refusal> {
+        let control = self
+            .control
+            .ok_or(Refusal::BadSpec("this machine has no control service".to_string()))?;
+        let own = launch
+            .grant_notification("port.notification", Rights::RECEIVE | Rights::SEND)
+            .map_err(refused)?;
         note("port.notification");
-        let message = Message::new(contract::control::call::OPEN_PORT, [channel.into(), PORT_BIT, 0, 0]);
-        let answer = control.call(message.with(own.slot(), Rights::SEND), self.window).map_err(refused);
+        let message =
+            Message::new(contract::control::call::OPEN_PORT, [channel.into(), PORT_BIT, 0, 0]);
+        let answer =
+            control.call(message.with(own.slot(), Rights::SEND), self.window).map_err(refused);
         own.forget();
         let answer: Received = answer?;
         let [bits, ..] = answer.words;
@@ -168,7 +194,9 @@ impl Workshop {
                 .grant("port.space", space, Rights::MAP_READ | Rights::MAP_WRITE)
                 .and_then(|()| launch.grant("port.doorbell", doorbell, Rights::SEND))
                 .map_err(refused),
-            (contract::control::call::TAKEN, ..) => Err(Refusal::BadSpec(format!("channel {channel} is taken"))),
+            (contract::control::call::TAKEN, ..) => {
+                Err(Refusal::BadSpec(format!("channel {channel} is taken")))
+            }
             _ => Err(Refusal::OutOfMemory),
         };
         answer.drop_caps();
@@ -182,7 +210,10 @@ impl Workshop {
     /// The compartment behind a channel is gone.
     pub(crate) fn close(&self, channel: u32) {
         if let Some(control) = self.control {
-            let _ = control.call(Message::new(contract::control::call::CLOSE_PORT, [channel.into(), 0, 0, 0]), 0);
+            let _ = control.call(
+                Message::new(contract::control::call::CLOSE_PORT, [channel.into(), 0, 0, 0]),
+                0,
+            );
         }
     }
 }

@@ -22,14 +22,19 @@ const MALFORMED: u32 = 0x100;
 pub(crate) fn call(registry: &mut Registry, received: &Received) -> Message {
     let malformed = Message::new(MALFORMED, [0; 4]);
     let [pages, bits, ..] = received.words;
-    let (Some(space), true) = (received.cap(0), (1..=MAX_PAGES).contains(&pages)) else { return malformed };
-    let Ok(view) = View::map(Space(space), 0, pages, Access::READ | Access::WRITE) else { return malformed };
+    let (Some(space), true) = (received.cap(0), (1..=MAX_PAGES).contains(&pages)) else {
+        return malformed;
+    };
+    let Ok(view) = View::map(Space(space), 0, pages, Access::READ | Access::WRITE) else {
+        return malformed;
+    };
     let request = read(&view);
     let response = match &request {
         Some(request) => registry.request(request),
         None => Response::Refused(Refusal::BadSpec("malformed request".into())),
     };
-    if let (Some(Request::Create(create)), Response::Created { .. }, call::REQUEST_WATCHED) = (&request, &response, received.label)
+    if let (Some(Request::Create(create)), Response::Created { .. }, call::REQUEST_WATCHED) =
+        (&request, &response, received.label)
         && let Some(notification) = received.cap(1).and_then(keep)
     {
         registry.watch(create.id, notification, bits);
@@ -47,7 +52,9 @@ pub(crate) fn call(registry: &mut Registry, received: &Received) -> Message {
 fn read(view: &View) -> Option<Request> {
     let mut bytes = alloc::vec![0_u8; view.length().min((MAX_PAGES * PAGE_SIZE) as usize)];
     // SAFETY: the view is as long as the buffer; whatever the client writes meanwhile are bytes.
-    unsafe { core::ptr::copy_nonoverlapping(view.pointer().cast_const(), bytes.as_mut_ptr(), bytes.len()) };
+    unsafe {
+        core::ptr::copy_nonoverlapping(view.pointer().cast_const(), bytes.as_mut_ptr(), bytes.len())
+    };
     let mut decoder = Decoder::new();
     decoder.feed(&bytes);
     decoder.next().ok().flatten()

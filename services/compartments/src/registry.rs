@@ -7,11 +7,12 @@ use crate::{
 use alloc::{collections::BTreeMap, vec::Vec};
 use contract::compartments::{CapabilityRecord, Create, Death, Refusal, Request, Response, Stat};
 use rt::{
-    Notification, clock,
+    Notification,
     abi::{
         PAGE_SIZE,
         resource::{Resource, UNLIMITED},
     },
+    clock,
     object::Use,
 };
 
@@ -39,17 +40,25 @@ impl Registry {
             Request::Create(create) => self.create(create),
             Request::Destroy { id } => self.destroy(*id),
             Request::Update { id, budget } => self.find(*id).and_then(|compartment| {
-                budget::update(compartment.domain, &mut compartment.budget, budget).map(|()| Response::Done)
+                budget::update(compartment.domain, &mut compartment.budget, budget)
+                    .map(|()| Response::Done)
             }),
-            Request::Stat { id } => self.find(*id).and_then(|compartment| stat(compartment).map(Response::Stat)),
+            Request::Stat { id } => {
+                self.find(*id).and_then(|compartment| stat(compartment).map(Response::Stat))
+            }
             Request::List => Ok(Response::List(self.living.keys().copied().collect())),
-            Request::Capabilities { id } => self.find(*id).map(|compartment| Response::Capabilities(capabilities(compartment))),
+            Request::Capabilities { id } => {
+                self.find(*id).map(|compartment| Response::Capabilities(capabilities(compartment)))
+            }
         };
         result.unwrap_or_else(Response::Refused)
     }
 
     fn find(&mut self, id: u64) -> Result<&mut Compartment, Refusal> {
-        self.living.get_mut(&id).filter(|compartment| !compartment.is_dead).ok_or(Refusal::UnknownCompartment)
+        self.living
+            .get_mut(&id)
+            .filter(|compartment| !compartment.is_dead)
+            .ok_or(Refusal::UnknownCompartment)
     }
 
     fn create(&mut self, create: &Create) -> Result<Response, Refusal> {
@@ -60,16 +69,22 @@ impl Registry {
             return Err(Refusal::OutOfMemory);
         }
         let begun = clock::now();
-        let compartment = self.workshop.create(create, self.notification, 2 * (create.id % GROUPS))?;
+        let compartment =
+            self.workshop.create(create, self.notification, 2 * (create.id % GROUPS))?;
         self.living.insert(create.id, compartment);
-        Ok(Response::Created { nanoseconds: clock::nanoseconds(clock::now().saturating_sub(begun)) })
+        Ok(Response::Created {
+            nanoseconds: clock::nanoseconds(clock::now().saturating_sub(begun)),
+        })
     }
 
     fn destroy(&mut self, id: u64) -> Result<Response, Refusal> {
         let compartment = self.find(id)?;
         compartment.is_destroyed = true;
         // If it has just ended by itself there is nothing to destroy.
-        let _ = rt::arch::call(rt::abi::Operation::ObjectDestroy, [compartment.domain.slot().into(), 0, 0, 0, 0, 0]);
+        let _ = rt::arch::call(
+            rt::abi::Operation::ObjectDestroy,
+            [compartment.domain.slot().into(), 0, 0, 0, 0, 0],
+        );
         Ok(Response::Done)
     }
 
@@ -117,7 +132,8 @@ fn limit(of: Use, unit: u64) -> Option<u64> {
 }
 
 fn stat(compartment: &Compartment) -> Result<Stat, Refusal> {
-    let read = |resource| compartment.domain.stat(resource).map_err(|_| Refusal::UnknownCompartment);
+    let read =
+        |resource| compartment.domain.stat(resource).map_err(|_| Refusal::UnknownCompartment);
     let (frames, threads) = (read(Resource::Frames)?, read(Resource::Threads)?);
     Ok(Stat {
         memory: (frames.used * PAGE_SIZE, frames.peak * PAGE_SIZE, limit(frames, PAGE_SIZE)),
@@ -134,9 +150,19 @@ fn capabilities(compartment: &Compartment) -> Vec<CapabilityRecord> {
     let mut records = Vec::new();
     let mut from = 1;
     while let Ok(found) = compartment.domain.next(from) {
-        let name = compartment.names.get(found.slot.saturating_sub(1) as usize).cloned().unwrap_or_default();
+        let name = compartment
+            .names
+            .get(found.slot.saturating_sub(1) as usize)
+            .cloned()
+            .unwrap_or_default();
         let kind = found.kind.map_or(0, |kind| kind as u8);
-        records.push(CapabilityRecord { slot: found.slot, kind, rights: found.rights, object: found.object, name });
+        records.push(CapabilityRecord {
+            slot: found.slot,
+            kind,
+            rights: found.rights,
+            object: found.object,
+            name,
+        });
         from = found.slot.saturating_add(1);
     }
     records

@@ -1,11 +1,12 @@
 //! The rules of the control channel, apart from devices and rings: frames in, frames out, credit.
 //!
-//! Nothing here believes the daemon: a frame that breaks the rules makes the connection unusable, and every port is told that it is closed.
+//! Nothing here believes the daemon: a frame that breaks the rules makes the connection unusable, and every port and the daemon are told that it is
+//! closed. What comes for a channel that has no program (any more) breaks no rule, because the daemon may not know that yet: it is passed over.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use contract::{
     VERSION,
-    channel::{Frame, HEADER_LENGTH, MAX_DATA},
+    channel::{Frame, HEADER_LENGTH, MAX_DATA, well_known},
 };
 
 /// Channels that may be known at once.
@@ -102,19 +103,21 @@ impl Switch {
                 self.greeted = true
             }
             Ok(Frame::Data { channel, length }) => {
-                let granted = self.channels.get_mut(&channel).map(|channel| &mut channel.granted);
-                match granted.filter(|granted| **granted >= length) {
-                    Some(granted) => {
-                        *granted -= length;
-                        self.incoming = Incoming::Data { channel, left: length };
-                    }
-                    None => self.fail(sink),
+                let open = self.channels.get_mut(&channel).filter(|channel| channel.is_open);
+                match open.map(|channel| &mut channel.granted) {
+                    Some(granted) if *granted < length => return self.fail(sink),
+                    Some(granted) => *granted -= length,
+                    None => {}
                 }
+                self.incoming = Incoming::Data { channel, left: length };
             }
             Ok(Frame::Credit { channel, bytes }) => {
-                if self.channels.len() < MAX_CHANNELS || self.channels.contains_key(&channel) {
-                    let channel = self.channels.entry(channel).or_default();
-                    channel.credit = channel.credit.saturating_add(bytes);
+                // A service opens its channel when it likes, a compartment before the daemon hears of it.
+                if channel < well_known::FIRST_COMPARTMENT {
+                    self.channels.entry(channel).or_default();
+                }
+                if let Some(known) = self.channels.get_mut(&channel) {
+                    known.credit = known.credit.saturating_add(bytes);
                 }
             }
             Ok(Frame::Close { channel }) => {
@@ -132,9 +135,13 @@ impl Switch {
     /// The daemon broke the rules.
     fn fail(&mut self, sink: &mut impl Sink) {
         self.incoming = Incoming::Broken;
+        rt::log!(
+            "control: the daemon broke the rules of the channel; it is not listened to any more"
+        );
         for (number, channel) in &self.channels {
             if channel.is_open {
                 sink.end(*number);
+                self.control.push_back(Frame::Close { channel: *number });
             }
         }
     }
@@ -275,11 +282,46 @@ mod tests {
     }
 
     #[test]
-    fn unknown_frames_and_channels_are_refused() {
-        for bytes in [[0xff; HEADER_LENGTH], Frame::Data { channel: 99, length: 1 }.encode()] {
-            let (mut switch, mut program) = (Switch::new(), Program::default());
-            switch.receive(&bytes, &mut program);
-            assert!(matches!(switch.incoming, Incoming::Broken));
+    fn an_unknown_frame_ends_the_connection_and_the_daemon_is_told() {
+        let (mut switch, mut program) = (Switch::new(), Program::default());
+        assert!(switch.open(16));
+        switch.receive(&[0xff; HEADER_LENGTH], &mut program);
+        assert!(matches!(switch.incoming, Incoming::Broken));
+        assert_eq!(program.ended, [16]);
+        assert!(matches!(switch.next_control(), Some(Frame::Hello { .. })));
+        assert_eq!(switch.next_control(), Some(Frame::Close { channel: 16 }));
+    }
+
+    #[test]
+    fn what_was_under_way_to_a_program_that_has_gone_is_passed_over() {
+        let (mut switch, mut program) = (Switch::new(), Program::default());
+        assert!(switch.open(16) && switch.open(17));
+        switch.grant(16, 16 * 1024);
+        switch.grant(17, 16 * 1024);
+        switch.close(16);
+        switch.receive(
+            &stream(&[
+                (Frame::Data { channel: 16, length: 3 }, b"old"),
+                (Frame::Credit { channel: 16, bytes: 7 }, b""),
+                (Frame::Close { channel: 16 }, b""),
+                (Frame::Data { channel: 99, length: 4 }, b"what"),
+                (Frame::Data { channel: 17, length: 3 }, b"new"),
+            ]),
+            &mut Discarding(&mut program, 17),
+        );
+        assert_eq!(program.bytes, b"new");
+        assert_eq!(switch.channels.keys().copied().collect::<Vec<_>>(), [17]);
+    }
+
+    /// Takes bytes of one channel, as the rings do that know no other.
+    struct Discarding<'a>(&'a mut Program, u32);
+
+    impl Sink for Discarding<'_> {
+        fn accept(&mut self, channel: u32, bytes: &[u8]) -> bool {
+            channel != self.1 || self.0.accept(channel, bytes)
+        }
+        fn end(&mut self, channel: u32) {
+            self.0.end(channel);
         }
     }
 

@@ -30,7 +30,15 @@ fn add(image: Image<'_>, store: &mut Store) -> rt::Result<()> {
     let Some(segment) = image.segments.first() else { return Ok(()) };
     let space = Space::create(Domain::OWN, SpaceUse::Hold, None)?;
     let access = Access::READ | Access::EXECUTE;
-    space.map(0, image.space, segment.file_offset, segment.file_pages, MapMode::Share, access, false)?;
+    space.map(
+        0,
+        image.space,
+        segment.file_offset,
+        segment.file_pages,
+        MapMode::Share,
+        access,
+        false,
+    )?;
     space.freeze()?;
     let view = View::map(space, 0, segment.file_pages, Access::READ)?;
     // SAFETY: the Space is frozen, so its bytes never change while the view exists.

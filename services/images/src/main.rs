@@ -66,7 +66,10 @@ fn serve() -> rt::Result<()> {
 fn open_port(notification: Notification) -> Option<Port> {
     let gate = Gate(startup::capability("control")?);
     let window = rt::slots::take_window().ok()?;
-    let message = Message::new(contract::control::call::OPEN_PORT, [well_known::IMAGES.into(), PORT_BIT, 0, 0]);
+    let message = Message::new(
+        contract::control::call::OPEN_PORT,
+        [well_known::IMAGES.into(), PORT_BIT, 0, 0],
+    );
     let answer = gate.call(message.with(notification.slot(), Rights::SEND), window).ok()?;
     let [bits, ..] = answer.words;
     Port::open(rt::Space(answer.cap(0)?), Side::Program, Notification(answer.cap(1)?), bits).ok()

@@ -45,7 +45,13 @@ pub(crate) struct Channel {
 impl Channel {
     /// A channel on which nothing was said.
     pub(crate) fn new(port: Port) -> Self {
-        Self { port, decoder: Decoder::new(), incoming: None, out: Vec::new(), buffer: vec![0; CHUNK] }
+        Self {
+            port,
+            decoder: Decoder::new(),
+            incoming: None,
+            out: Vec::new(),
+            buffer: vec![0; CHUNK],
+        }
     }
 
     /// Does everything that can be done now.
@@ -90,7 +96,8 @@ impl Channel {
                 true
             }
             Ok(Some(Request::Remove { digest })) => {
-                let response = if store.remove(&digest) { Response::Done } else { Response::Unknown };
+                let response =
+                    if store.remove(&digest) { Response::Done } else { Response::Unknown };
                 self.answer(&response);
                 true
             }
@@ -105,7 +112,10 @@ impl Channel {
 
     fn answer(&mut self, response: &Response) {
         if wire::encode(response, &mut self.out).is_err() {
-            let _ = wire::encode(&Response::Refused("the answer is too long".to_string()), &mut self.out);
+            let _ = wire::encode(
+                &Response::Refused("the answer is too long".to_string()),
+                &mut self.out,
+            );
         }
     }
 }
@@ -122,7 +132,13 @@ impl Incoming {
             let at = self.received as usize;
             if at.checked_add(bytes.len()).is_some_and(|end| end <= view.length()) {
                 // SAFETY: the range is inside the view, which nobody else maps yet.
-                unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), view.pointer().add(at), bytes.len()) };
+                unsafe {
+                    core::ptr::copy_nonoverlapping(
+                        bytes.as_ptr(),
+                        view.pointer().add(at),
+                        bytes.len(),
+                    )
+                };
             }
             self.hash.update(bytes);
         }

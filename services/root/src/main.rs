@@ -45,7 +45,12 @@ fn run(hardware: Hardware, module: &Module, description: &Description) -> rt::Re
     for (index, service) in description.services.iter().enumerate() {
         running.push(authority.start(index, service, notification)?);
     }
-    rt::log!("root: {} runs {} services on {} CPUs", description.name, running.len(), hardware.fact(rt::abi::operation::HardwareFact::Cpus).unwrap_or(0));
+    rt::log!(
+        "root: {} runs {} services on {} CPUs",
+        description.name,
+        running.len(),
+        hardware.fact(rt::abi::operation::HardwareFact::Cpus).unwrap_or(0)
+    );
     let mut console = system::Console::open(&authority, description, notification);
     loop {
         let bits = notification.wait(u64::MAX, rt::object::FOREVER)?;
@@ -83,7 +88,11 @@ fn bury(
             Ok(())
         }
         OnDeath::Restart => {
-            rt::log!("root: service {} died {} times; it is not started again", service.name, place.restarts + 1);
+            rt::log!(
+                "root: service {} died {} times; it is not started again",
+                service.name,
+                place.restarts + 1
+            );
             Ok(())
         }
     }

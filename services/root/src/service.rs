@@ -44,14 +44,21 @@ pub(crate) struct Authority<'a> {
 
 impl<'a> Authority<'a> {
     /// Creates every Endpoint of the description.
-    pub(crate) fn new(hardware: Hardware, module: &'a Module, description: &'a Description) -> rt::Result<Self> {
+    pub(crate) fn new(
+        hardware: Hardware,
+        module: &'a Module,
+        description: &'a Description,
+    ) -> rt::Result<Self> {
         if description.services.len() > MAX_SERVICES {
             return Err(Error::BadArgument);
         }
         let mut endpoints = BTreeMap::new();
         for service in &description.services {
             for grant in service.grants.iter().filter(|grant| grant.what == GrantKind::Endpoint) {
-                endpoints.insert((service.name.clone(), grant.name.clone()), Endpoint::create(Domain::OWN)?);
+                endpoints.insert(
+                    (service.name.clone(), grant.name.clone()),
+                    Endpoint::create(Domain::OWN)?,
+                );
             }
         }
         Ok(Self { hardware, module, endpoints })
@@ -63,7 +70,12 @@ impl<'a> Authority<'a> {
     }
 
     /// Starts a service.
-    pub(crate) fn start(&mut self, index: usize, service: &Service, notification: Notification) -> rt::Result<Running> {
+    pub(crate) fn start(
+        &mut self,
+        index: usize,
+        service: &Service,
+        notification: Notification,
+    ) -> rt::Result<Running> {
         let image = self.module.program(&service.program).ok_or(Error::NotPresent)?;
         let domain = Domain::OWN.create(limits(service))?;
         domain.schedule(100, UNLIMITED, 1, 0, u64::from(service.latency))?;
@@ -80,7 +92,13 @@ impl<'a> Authority<'a> {
         Ok(Running { domain, restarts: 0, names })
     }
 
-    fn grant(&self, launch: &mut Launch<'_>, domain: Domain, grant: &Grant, service: &Service) -> rt::Result<()> {
+    fn grant(
+        &self,
+        launch: &mut Launch<'_>,
+        domain: Domain,
+        grant: &Grant,
+        service: &Service,
+    ) -> rt::Result<()> {
         let name = grant.name.as_str();
         match &grant.what {
             // Every program gets its own Domain, home and thread.
@@ -97,17 +115,33 @@ impl<'a> Authority<'a> {
                 granted
             }
             GrantKind::Notification => {
-                launch.grant_notification(name, Rights::RECEIVE | Rights::SEND | Rights::COPY)?.forget();
+                launch
+                    .grant_notification(name, Rights::RECEIVE | Rights::SEND | Rights::COPY)?
+                    .forget();
                 Ok(())
             }
-            GrantKind::Hardware => launch.grant(name, self.hardware.slot(), Rights::SEND | Rights::INSPECT | end_right(service)),
-            GrantKind::Module => launch.grant(name, root::MODULE, Rights::MAP_READ | Rights::MAP_EXECUTE),
+            GrantKind::Hardware => launch.grant(
+                name,
+                self.hardware.slot(),
+                Rights::SEND | Rights::INSPECT | end_right(service),
+            ),
+            GrantKind::Module => {
+                launch.grant(name, root::MODULE, Rights::MAP_READ | Rights::MAP_EXECUTE)
+            }
             GrantKind::CompartmentsDomain { memory_pages } => {
-                let free = self.hardware.fact(rt::abi::operation::HardwareFact::FreeFrames)?.saturating_sub(RESERVED_FRAMES);
+                let free = self
+                    .hardware
+                    .fact(rt::abi::operation::HardwareFact::FreeFrames)?
+                    .saturating_sub(RESERVED_FRAMES);
                 let frames = if *memory_pages == 0 { free } else { *memory_pages };
-                let limits = Limits { frames, objects: UNLIMITED, slots: UNLIMITED, threads: UNLIMITED };
+                let limits =
+                    Limits { frames, objects: UNLIMITED, slots: UNLIMITED, threads: UNLIMITED };
                 let compartments = Domain::OWN.create(limits)?;
-                let rights = Rights::CREATE | Rights::GRANT | Rights::INSPECT | Rights::BUDGET | Rights::DESTROY;
+                let rights = Rights::CREATE
+                    | Rights::GRANT
+                    | Rights::INSPECT
+                    | Rights::BUDGET
+                    | Rights::DESTROY;
                 let granted = launch.grant(name, compartments.slot(), rights);
                 compartments.forget();
                 granted
@@ -118,7 +152,11 @@ impl<'a> Authority<'a> {
 
 /// A service whose end ends the machine with status 0 (a test suite) may also end it with another status.
 fn end_right(service: &Service) -> Rights {
-    if service.on_death == contract::system::OnDeath::Finish { Rights::DESTROY } else { Rights::empty() }
+    if service.on_death == contract::system::OnDeath::Finish {
+        Rights::DESTROY
+    } else {
+        Rights::empty()
+    }
 }
 
 fn limits(service: &Service) -> Limits {

@@ -32,20 +32,33 @@ pub(crate) struct Console {
 
 impl Console {
     /// Opens the channel, if there is a control service.
-    pub(crate) fn open(authority: &Authority<'_>, description: &Description, notification: Notification) -> Option<Self> {
+    pub(crate) fn open(
+        authority: &Authority<'_>,
+        description: &Description,
+        notification: Notification,
+    ) -> Option<Self> {
         description.services.iter().find(|service| service.name == "control")?;
         let gate = authority.endpoint("control", "ports")?.gate(Domain::OWN, 0, 1).ok()?;
         let window = rt::slots::take_window().ok()?;
-        let message = Message::new(contract::control::call::OPEN_PORT, [well_known::SYSTEM.into(), PORT_BIT, 0, 0]);
+        let message = Message::new(
+            contract::control::call::OPEN_PORT,
+            [well_known::SYSTEM.into(), PORT_BIT, 0, 0],
+        );
         let answer = gate.call(message.with(notification.slot(), Rights::SEND), window).ok()?;
         let (space, doorbell) = (answer.cap(0)?, answer.cap(1)?);
         let [bits, ..] = answer.words;
-        let port = Port::open(rt::Space(space), Side::Program, Notification(doorbell), bits).ok()?;
+        let port =
+            Port::open(rt::Space(space), Side::Program, Notification(doorbell), bits).ok()?;
         Some(Self { port, decoder: Decoder::new(), out: Vec::new() })
     }
 
     /// Answers what has come.
-    pub(crate) fn serve(&mut self, hardware: Hardware, description: &Description, running: &[Running]) {
+    pub(crate) fn serve(
+        &mut self,
+        hardware: Hardware,
+        description: &Description,
+        running: &[Running],
+    ) {
         let mut buffer = [0; CHUNK];
         loop {
             self.flush();
@@ -83,10 +96,18 @@ fn status(hardware: Hardware, description: &Description, running: &[Running]) ->
     Status {
         version: env!("CARGO_PKG_VERSION").to_string(),
         cpus: fact(HardwareFact::Cpus) as u32,
-        memory: (fact(HardwareFact::TotalFrames) * PAGE_SIZE, fact(HardwareFact::FreeFrames) * PAGE_SIZE),
+        memory: (
+            fact(HardwareFact::TotalFrames) * PAGE_SIZE,
+            fact(HardwareFact::FreeFrames) * PAGE_SIZE,
+        ),
         uptime_nanoseconds: rt::clock::since_boot(),
         objects: fact(HardwareFact::Objects),
-        services: description.services.iter().zip(running).map(|(service, running)| (service.name.clone(), running.restarts)).collect(),
+        services: description
+            .services
+            .iter()
+            .zip(running)
+            .map(|(service, running)| (service.name.clone(), running.restarts))
+            .collect(),
     }
 }
 
@@ -95,7 +116,10 @@ fn holders(description: &Description, running: &[Running]) -> Vec<Holder> {
     let mut holders = Vec::new();
     holders.push(Holder { name: "root".to_string(), capabilities: listing(Domain::OWN, &[]) });
     for (service, running) in description.services.iter().zip(running) {
-        holders.push(Holder { name: service.name.clone(), capabilities: listing(running.domain, &running.names) });
+        holders.push(Holder {
+            name: service.name.clone(),
+            capabilities: listing(running.domain, &running.names),
+        });
     }
     holders
 }
@@ -109,7 +133,13 @@ fn listing(domain: Domain, names: &[String]) -> Vec<CapabilityRecord> {
             _ => handed_name(found.slot, names).to_string(),
         };
         let kind = found.kind.map_or(0, |kind| kind as u8);
-        records.push(CapabilityRecord { slot: found.slot, kind, rights: found.rights, object: found.object, name });
+        records.push(CapabilityRecord {
+            slot: found.slot,
+            kind,
+            rights: found.rights,
+            object: found.object,
+            name,
+        });
         from = found.slot.saturating_add(1);
     }
     records

@@ -157,10 +157,14 @@ pub fn ready(thread: Ref<Thread>) {
     thread.sched.cpu.store(target, Ordering::Relaxed);
     thread.domain().schedule.count_runnable(target, true);
     let is_service = thread.domain().schedule.is_service();
-    QUEUES[target].lock().push(thread, grain());
+    let mut queue = QUEUES[target].lock();
+    // A CPU whose thread had no rival has no timer running that would end its turn.
+    let is_first = queue.is_empty();
+    queue.push(thread, grain());
+    drop(queue);
     if target == machine::cpu() {
         preempt_current(is_service);
-    } else if is_service || IDLE.load(Ordering::SeqCst) & 1 << target != 0 {
+    } else if is_service || is_first || IDLE.load(Ordering::SeqCst) & 1 << target != 0 {
         machine::interrupt(target, Ipi::Reschedule);
     }
 }

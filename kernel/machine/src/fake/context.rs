@@ -1,6 +1,6 @@
 //! A thread's user registers, on the fake machine: plain words that a test reads and writes.
 
-use crate::types::{Frame, Reg, REGISTERS};
+use crate::types::{Frame, REGISTERS, Reg};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use kernel_abi::guest::Exit;
 

@@ -9,8 +9,8 @@ mod context;
 pub use context::Context;
 
 use crate::types::{
-    BootMemory, CpuId, Frame, FrameRange, Interrupt, Ipi, MAX_CPUS, MAX_RANGES, MachineError, Message, PowerAction, Roots,
-    Table, Trigger, Vector,
+    BootMemory, CpuId, Frame, FrameRange, Interrupt, Ipi, MAX_CPUS, MAX_RANGES, MachineError,
+    Message, PowerAction, Roots, Table, Trigger, Vector,
 };
 use core::{
     cell::Cell,
@@ -68,12 +68,14 @@ impl Machine {
     #[must_use]
     pub fn start(frames: u32, cpus: usize) -> Self {
         let serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
-        let layout = std::alloc::Layout::from_size_align(frames as usize * 4096, 4096).expect("size of the fake RAM");
+        let layout = std::alloc::Layout::from_size_align(frames as usize * 4096, 4096)
+            .expect("size of the fake RAM");
         // SAFETY: the layout has a size above zero.
         let memory = unsafe { std::alloc::alloc_zeroed(layout) };
         assert!(!memory.is_null(), "no memory for the fake RAM");
         MEMORY.store(memory.cast(), Ordering::Release);
-        let words: Vec<[AtomicU64; 2]> = (0..frames).map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect();
+        let words: Vec<[AtomicU64; 2]> =
+            (0..frames).map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect();
         WORDS.store(Vec::leak(words).as_mut_ptr(), Ordering::Release);
         FRAMES.store(frames, Ordering::Release);
         CPUS.store(cpus, Ordering::Release);
@@ -268,7 +270,10 @@ pub fn frame_words(frame: Frame) -> &'static [AtomicU64; 2] {
 #[must_use]
 pub fn boot_memory() -> BootMemory {
     let limit = FRAMES.load(Ordering::Acquire);
-    let module = FrameRange { start: MODULE[0].load(Ordering::Acquire), end: MODULE[1].load(Ordering::Acquire) };
+    let module = FrameRange {
+        start: MODULE[0].load(Ordering::Acquire),
+        end: MODULE[1].load(Ordering::Acquire),
+    };
     let has_module = module.end != 0;
     let mut free = [FrameRange { start: 0, end: 0 }; MAX_RANGES];
     free[0] = FrameRange { start: 1, end: if has_module { module.start } else { limit } };
@@ -324,13 +329,19 @@ pub fn resume_none() {
 /// # Errors
 /// [`MachineError::NotPresent`] for lines above 23.
 pub fn irq_route(line: u32, _trigger: Trigger) -> Result<Vector, MachineError> {
-    if line > 23 { Err(MachineError::NotPresent) } else { Ok(Vector::try_from(line).unwrap_or(0) + 200) }
+    if line > 23 {
+        Err(MachineError::NotPresent)
+    } else {
+        Ok(Vector::try_from(line).unwrap_or(0) + 200)
+    }
 }
 
 /// Takes a vector for message-signalled interrupts.
 #[must_use]
 pub fn irq_vector() -> Option<Message> {
-    let vector = Vector::try_from(VECTORS.fetch_add(1, Ordering::AcqRel)).ok().filter(|vector| *vector < 200)?;
+    let vector = Vector::try_from(VECTORS.fetch_add(1, Ordering::AcqRel))
+        .ok()
+        .filter(|vector| *vector < 200)?;
     Some(Message { vector, address: 0xfee0_0000, data: u32::from(vector) })
 }
 

@@ -205,7 +205,9 @@ impl Header {
     /// Adds a reference unless the count is zero.
     fn try_add_reference(&self) -> bool {
         self.count
-            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |count| (count != 0).then(|| count.saturating_add(1)))
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |count| {
+                (count != 0).then(|| count.saturating_add(1))
+            })
             .is_ok()
     }
 }
@@ -395,7 +397,11 @@ impl<'e> AnyBorrow<'e> {
 }
 
 /// One slice of reclaiming a retired cell: whether it is gone. The frame is one that its slab no longer needs.
-pub(super) fn reclaim(header: NonNull<Header>, entry: &Entry, work: &mut Work) -> (bool, Option<Frame>) {
+pub(super) fn reclaim(
+    header: NonNull<Header>,
+    entry: &Entry,
+    work: &mut Work,
+) -> (bool, Option<Frame>) {
     // SAFETY: the epoch lists own retired cells, and this one is still in place.
     let functions = unsafe { header.as_ref().functions };
     if !(functions.reclaim)(header, entry, work) {

@@ -31,7 +31,11 @@ impl Link {
     /// A link that is in no queue.
     #[must_use]
     pub const fn new() -> Self {
-        Self { next: AtomicPtr::new(ptr::null_mut()), previous: AtomicPtr::new(ptr::null_mut()), owner: AtomicU64::new(0) }
+        Self {
+            next: AtomicPtr::new(ptr::null_mut()),
+            previous: AtomicPtr::new(ptr::null_mut()),
+            owner: AtomicU64::new(0),
+        }
     }
     /// Whether the object is in some queue by this link.
     #[must_use]
@@ -111,7 +115,9 @@ impl<L: Nodes> Chain<L> {
         link.previous.store(self.tail.cast(), Ordering::Relaxed);
         match NonNull::new(self.tail) {
             // SAFETY: members of the chain are in place.
-            Some(tail) => unsafe { L::link(tail) }.next.store(node.as_ptr().cast(), Ordering::Relaxed),
+            Some(tail) => {
+                unsafe { L::link(tail) }.next.store(node.as_ptr().cast(), Ordering::Relaxed)
+            }
             None => self.head = node.as_ptr(),
         }
         self.tail = node.as_ptr();
@@ -137,7 +143,9 @@ impl<L: Nodes> Chain<L> {
         }
         match NonNull::new(next) {
             // SAFETY: members of the chain are in place.
-            Some(after) => unsafe { L::link(after.cast()) }.previous.store(previous, Ordering::Relaxed),
+            Some(after) => {
+                unsafe { L::link(after.cast()) }.previous.store(previous, Ordering::Relaxed)
+            }
             None => self.tail = previous.cast(),
         }
         link.owner.store(0, Ordering::Release);
@@ -227,7 +235,11 @@ impl<T: Linked<N>, const N: usize> Queue<T, N> {
         self.take(object.borrow().cell())
     }
     /// Takes the first that matches, looking at no more than `limit`.
-    pub fn take_first(&mut self, limit: usize, mut matches: impl FnMut(&T) -> bool) -> Option<Ref<T>> {
+    pub fn take_first(
+        &mut self,
+        limit: usize,
+        mut matches: impl FnMut(&T) -> bool,
+    ) -> Option<Ref<T>> {
         let mut next = self.chain.first();
         for _ in 0..limit {
             let cell = next?;
@@ -334,7 +346,10 @@ impl RetiredList {
         self.front = Some(header);
     }
     /// Takes the first cell if its epoch has passed.
-    pub(super) fn pop_if(&mut self, has_passed: impl FnOnce(u64) -> bool) -> Option<NonNull<Header>> {
+    pub(super) fn pop_if(
+        &mut self,
+        has_passed: impl FnOnce(u64) -> bool,
+    ) -> Option<NonNull<Header>> {
         if let Some(header) = self.front.take() {
             return Some(header);
         }

@@ -56,7 +56,8 @@ static IO: Once<[Option<IoApic>; 2]> = Once::new();
 static IO_LOCK: SpinLock<()> = SpinLock::new(29, ());
 static VECTORS: [AtomicU32; 256] = [const { AtomicU32::new(FREE) }; 256];
 /// Local controllers by CPU.
-static APICS: [AtomicU32; crate::types::MAX_CPUS] = [const { AtomicU32::new(0) }; crate::types::MAX_CPUS];
+static APICS: [AtomicU32; crate::types::MAX_CPUS] =
+    [const { AtomicU32::new(0) }; crate::types::MAX_CPUS];
 static COUNT: AtomicUsize = AtomicUsize::new(1);
 
 fn register(offset: u64) -> *mut u32 {
@@ -106,7 +107,12 @@ fn mask_legacy_controllers() {
 /// Turns this CPU's controller on.
 pub(super) fn set_up_local(cpu: CpuId) {
     // SAFETY: the register exists on every CPU with a local controller.
-    unsafe { instruction::write_msr(instruction::APIC_BASE, instruction::read_msr(instruction::APIC_BASE) | 1 << 11) };
+    unsafe {
+        instruction::write_msr(
+            instruction::APIC_BASE,
+            instruction::read_msr(instruction::APIC_BASE) | 1 << 11,
+        )
+    };
     APICS[cpu].store(read(ID) >> 24, Ordering::Relaxed);
     write(SPURIOUS_VECTOR, 1 << 8 | u32::from(SPURIOUS));
     write(TIMER_DIVIDER, DIVIDE_BY_16);
@@ -169,7 +175,10 @@ pub fn interrupt(target: CpuId, ipi: Ipi) {
 
 /// Whether a physical range holds a controller.
 pub(super) fn overlaps(start: u64, end: u64) -> bool {
-    PHYSICAL.iter().map(|page| page.load(Ordering::Relaxed) & !(PAGE_SIZE - 1)).any(|page| page != 0 && page < end && start < page + PAGE_SIZE)
+    PHYSICAL
+        .iter()
+        .map(|page| page.load(Ordering::Relaxed) & !(PAGE_SIZE - 1))
+        .any(|page| page != 0 && page < end && start < page + PAGE_SIZE)
 }
 
 fn io_read(controller: IoApic, index: u32) -> u32 {
@@ -201,7 +210,9 @@ fn controller_of(line: u32) -> Option<(IoApic, u32)> {
 
 fn take_vector(state: u32) -> Option<Vector> {
     DEVICES.into_iter().find(|vector| {
-        VECTORS[usize::from(*vector)].compare_exchange(FREE, state, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        VECTORS[usize::from(*vector)]
+            .compare_exchange(FREE, state, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     })
 }
 

@@ -106,14 +106,22 @@ pub(super) fn parse(info: u64) -> BootInfo {
     let module = (word(12) > 0).then(|| module(long(16))).flatten();
     // SAFETY: written once, by the first instructions.
     let first_instruction = unsafe { mett_first_instruction };
-    BootInfo { regions, region_count: count, module, command_line: command_line(long(24)), acpi_root: long(32), first_instruction }
+    BootInfo {
+        regions,
+        region_count: count,
+        module,
+        command_line: command_line(long(24)),
+        acpi_root: long(32),
+        first_instruction,
+    }
 }
 
 /// Firmware keeps its tables at the end of RAM in regions that it calls reserved: they are memory all the same, unlike reserved device windows.
 fn keep_firmware_memory(regions: &mut [Region]) {
     for index in 0..regions.len() {
         let region = regions[index];
-        let follows_ram = regions.iter().any(|other| other.is_usable() && other.end() == region.start);
+        let follows_ram =
+            regions.iter().any(|other| other.is_usable() && other.end() == region.start);
         if region.kind == RESERVED && follows_ram {
             regions[index].kind = ACPI_STORAGE;
         }

@@ -146,7 +146,8 @@ impl Context {
         for (word, register) in words[HOME..].iter().zip(&self.registers) {
             register.store(word.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        let is_home = self.get(Reg::Rip).checked_sub(HOME_BASE).is_some_and(|offset| offset < HOME_SIZE);
+        let is_home =
+            self.get(Reg::Rip).checked_sub(HOME_BASE).is_some_and(|offset| offset < HOME_SIZE);
         if !is_home {
             // Address zero is never mapped: the program faults there instead of the kernel on its way out.
             self.set(Reg::Rip, 0);
@@ -166,7 +167,9 @@ impl Context {
         self.gs_base.store(gs, Ordering::Relaxed);
         if let Some(area) = self.vector_area() {
             // SAFETY: the area is a whole frame of this context's own, 64-byte aligned, and large enough for all enabled components.
-            unsafe { asm!("xsave64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, preserves_flags)) };
+            unsafe {
+                asm!("xsave64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, preserves_flags))
+            };
         }
     }
 
@@ -179,7 +182,9 @@ impl Context {
         }
         if let Some(area) = self.vector_area() {
             // SAFETY: the area holds what `xsave64` wrote, or zeros and a valid MXCSR; user mode cannot write it.
-            unsafe { asm!("xrstor64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, preserves_flags)) };
+            unsafe {
+                asm!("xrstor64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, preserves_flags))
+            };
         }
     }
 

@@ -125,7 +125,9 @@ unsafe extern "C" {
 pub fn cpu() -> CpuId {
     let id: usize;
     // SAFETY: in the kernel GS is this CPU's block, whose word 56 is its number and never changes.
-    unsafe { asm!("mov {}, gs:[56]", out(reg) id, options(pure, readonly, nostack, preserves_flags)) };
+    unsafe {
+        asm!("mov {}, gs:[56]", out(reg) id, options(pure, readonly, nostack, preserves_flags))
+    };
     id
 }
 
@@ -172,11 +174,18 @@ fn fill_idt() {
     let idt = unsafe { &mut *IDT.0.get() };
     for (vector, entry) in idt.iter_mut().enumerate() {
         let address = stubs + 16 * vector as u64;
-        let stack = TRAP_STACK_VECTORS.iter().position(|other| *other == vector).map_or(0, |index| index as u64 + 1);
+        let stack = TRAP_STACK_VECTORS
+            .iter()
+            .position(|other| *other == vector)
+            .map_or(0, |index| index as u64 + 1);
         // Breakpoint and overflow may be raised by instructions of user mode.
         let level: u64 = if vector == 3 || vector == 4 { 3 } else { 0 };
         let kind = 0x8e | level << 5;
-        entry[0] = address & 0xffff | 0x08 << 16 | stack << 32 | kind << 40 | (address >> 16 & 0xffff) << 48;
+        entry[0] = address & 0xffff
+            | 0x08 << 16
+            | stack << 32
+            | kind << 40
+            | (address >> 16 & 0xffff) << 48;
         entry[1] = address >> 32;
     }
 }
@@ -202,7 +211,10 @@ fn load_tables(id: CpuId, stack_top: u64) {
         limit | (tss & 0xff_ffff) << 16 | 0x89 << 40 | (tss >> 24 & 0xff) << 56,
         tss >> 32,
     ];
-    let gdt = TableRegister { limit: size_of_val(&tables.gdt) as u16 - 1, base: (&raw const tables.gdt).addr() as u64 };
+    let gdt = TableRegister {
+        limit: size_of_val(&tables.gdt) as u16 - 1,
+        base: (&raw const tables.gdt).addr() as u64,
+    };
     let idt = TableRegister { limit: 16 * 256 - 1, base: IDT.0.get().addr() as u64 };
     // SAFETY: the tables live for ever and describe this kernel's segments and stubs.
     unsafe {
@@ -255,7 +267,8 @@ pub(super) fn vector_components() -> u64 {
 fn set_control_registers() {
     let umip = if cpuid(7, 0).ecx & 1 << 2 != 0 { 1 << 11 } else { 0 };
     // PAE, MCE, PGE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE, SMEP, SMAP.
-    let cr4 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 10 | umip | 1 << 16 | 1 << 18 | 1 << 20 | 1 << 21;
+    let cr4 =
+        1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 10 | umip | 1 << 16 | 1 << 18 | 1 << 20 | 1 << 21;
     // PE, MP, ET, NE, WP, PG.
     let cr0: u64 = 1 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 31;
     let components = vector_components();
@@ -274,7 +287,9 @@ fn set_control_registers() {
 pub fn protections() -> Protection {
     let (cr0, cr4): (u64, u64);
     // SAFETY: reading control registers has no effect.
-    unsafe { asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags))
+    };
     // SAFETY: every CPU in long mode has this register.
     let efer = unsafe { instruction::read_msr(instruction::EFER) };
     let mut on = Protection::empty();

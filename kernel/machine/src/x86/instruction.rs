@@ -30,7 +30,9 @@ pub(super) fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
 pub(super) unsafe fn read_msr(register: u32) -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: the caller promises that the register exists; reading has no other effect.
-    unsafe { asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+    };
     u64::from(low) | u64::from(high) << 32
 }
 
@@ -48,7 +50,9 @@ pub(super) unsafe fn write_msr(register: u32, value: u64) {
 pub(super) unsafe fn in_byte(port: u16) -> u8 {
     let value: u8;
     // SAFETY: as the caller promises.
-    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags))
+    };
     value
 }
 
@@ -57,7 +61,9 @@ pub(super) unsafe fn in_byte(port: u16) -> u8 {
 pub(super) unsafe fn in_word(port: u16) -> u16 {
     let value: u16;
     // SAFETY: as the caller promises.
-    unsafe { asm!("in ax, dx", in("dx") port, out("ax") value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("in ax, dx", in("dx") port, out("ax") value, options(nomem, nostack, preserves_flags))
+    };
     value
 }
 
@@ -66,7 +72,9 @@ pub(super) unsafe fn in_word(port: u16) -> u16 {
 pub(super) unsafe fn in_long(port: u16) -> u32 {
     let value: u32;
     // SAFETY: as the caller promises.
-    unsafe { asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags))
+    };
     value
 }
 
@@ -74,21 +82,27 @@ pub(super) unsafe fn in_long(port: u16) -> u32 {
 /// The device must not do anything to memory that the kernel relies on.
 pub(super) unsafe fn out_byte(port: u16, value: u8) {
     // SAFETY: as the caller promises.
-    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags))
+    };
 }
 
 /// # Safety
 /// As [`out_byte`].
 pub(super) unsafe fn out_word(port: u16, value: u16) {
     // SAFETY: as the caller promises.
-    unsafe { asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags))
+    };
 }
 
 /// # Safety
 /// As [`out_byte`].
 pub(super) unsafe fn out_long(port: u16, value: u32) {
     // SAFETY: as the caller promises.
-    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags))
+    };
 }
 
 /// The time stamp counter.
@@ -113,7 +127,9 @@ pub(super) fn hardware_random() -> Option<u64> {
     for _ in 0..16 {
         let (value, ok): (u64, u8);
         // SAFETY: the CPU has the instruction.
-        unsafe { asm!("rdrand {}", "setc {}", out(reg) value, out(reg_byte) ok, options(nomem, nostack)) };
+        unsafe {
+            asm!("rdrand {}", "setc {}", out(reg) value, out(reg_byte) ok, options(nomem, nostack))
+        };
         if ok != 0 {
             return Some(value);
         }

@@ -33,7 +33,11 @@ pub(super) fn sections() -> [(Range<u64>, u64); 3] {
     let text_end = address(&raw const mett_text_end);
     let rodata_end = address(&raw const mett_rodata_end);
     let end = address(&raw const mett_image_end);
-    [(start..text_end, 0), (text_end..rodata_end, entry::NO_EXECUTE), (rodata_end..end, entry::WRITE | entry::NO_EXECUTE)]
+    [
+        (start..text_end, 0),
+        (text_end..rodata_end, entry::NO_EXECUTE),
+        (rodata_end..end, entry::WRITE | entry::NO_EXECUTE),
+    ]
 }
 
 /// Whether an address is in the image's code.

@@ -1,6 +1,9 @@
 //! Physical memory: the direct map, the frames' metadata, what boot left free.
 
-use super::{bootinfo::{self, MAX_REGIONS, Region}, instruction, layout};
+use super::{
+    bootinfo::{self, MAX_REGIONS, Region},
+    instruction, layout,
+};
 use crate::{
     object::Once,
     types::{BootMemory, FRAME_WORDS, Frame, FrameRange, MAX_RANGES, Table, entry},
@@ -46,7 +49,10 @@ pub(super) const fn direct(physical: u64) -> u64 {
 #[inline]
 #[must_use]
 pub fn table(frame: Frame) -> &'static Table {
-    debug_assert!(u64::from(frame.number()) < FRAME_LIMIT.load(Ordering::Relaxed), "frame is not RAM");
+    debug_assert!(
+        u64::from(frame.number()) < FRAME_LIMIT.load(Ordering::Relaxed),
+        "frame is not RAM"
+    );
     let pointer = core::ptr::with_exposed_provenance::<Table>(direct(frame.address()) as usize);
     // SAFETY: frames of RAM are in the direct map for ever, and their words are only used as atomics.
     unsafe { &*pointer }
@@ -90,7 +96,9 @@ pub fn copy(to: Frame, from: Frame) {
 #[must_use]
 pub fn frame_words(frame: Frame) -> &'static [AtomicU64; 2] {
     assert!(u64::from(frame.number()) < FRAME_LIMIT.load(Ordering::Relaxed), "frame is not RAM");
-    let base = core::ptr::with_exposed_provenance::<[AtomicU64; 2]>(FRAME_WORDS_AT.load(Ordering::Relaxed));
+    let base = core::ptr::with_exposed_provenance::<[AtomicU64; 2]>(
+        FRAME_WORDS_AT.load(Ordering::Relaxed),
+    );
     // SAFETY: the array has an element for each frame below the limit, and is never freed.
     unsafe { &*base.add(frame.number() as usize) }
 }
@@ -103,7 +111,10 @@ pub fn frame_words(frame: Frame) -> &'static [AtomicU64; 2] {
 pub fn boot_memory() -> BootMemory {
     let mut boot = BOOT.get().expect("boot has read the memory map");
     for (range, words) in boot.free.iter_mut().zip(FREE.chunks_exact(2)) {
-        *range = FrameRange { start: words[0].load(Ordering::Relaxed) as u32, end: words[1].load(Ordering::Relaxed) as u32 };
+        *range = FrameRange {
+            start: words[0].load(Ordering::Relaxed) as u32,
+            end: words[1].load(Ordering::Relaxed) as u32,
+        };
     }
     boot
 }
@@ -115,9 +126,12 @@ pub(super) fn carve(frames: u64) -> u64 {
         if end - start >= frames {
             words[0].store(start + frames, Ordering::Relaxed);
             let bytes = (frames << PAGE_SHIFT) as usize;
-            let place = core::ptr::with_exposed_provenance_mut::<u8>(direct(start << PAGE_SHIFT) as usize);
+            let place =
+                core::ptr::with_exposed_provenance_mut::<u8>(direct(start << PAGE_SHIFT) as usize);
             // SAFETY: the frames are free RAM in the direct map (boot's covers the first 4 GiB).
-            unsafe { asm!("rep stosq", inout("rcx") bytes / 8 => _, inout("rdi") place => _, in("rax") 0_u64, options(nostack)) };
+            unsafe {
+                asm!("rep stosq", inout("rcx") bytes / 8 => _, inout("rdi") place => _, in("rax") 0_u64, options(nostack))
+            };
             return start << PAGE_SHIFT;
         }
     }
@@ -144,7 +158,13 @@ pub(super) fn set_up(info: &bootinfo::BootInfo) {
         words[0].store(u64::from(range.start), Ordering::Relaxed);
         words[1].store(u64::from(range.end), Ordering::Relaxed);
     }
-    let limit = info.regions().iter().filter(|region| region.is_usable()).map(|region| region.end() >> PAGE_SHIFT).max().unwrap_or(0);
+    let limit = info
+        .regions()
+        .iter()
+        .filter(|region| region.is_usable())
+        .map(|region| region.end() >> PAGE_SHIFT)
+        .max()
+        .unwrap_or(0);
     FRAME_LIMIT.store(limit, Ordering::Relaxed);
     make_tables(info);
     let words = carve((limit * 16).div_ceil(PAGE_SIZE));
@@ -179,7 +199,10 @@ fn free_ranges(info: &bootinfo::BootInfo, image: FrameRange) -> ([FrameRange; MA
         let end = (region.end() >> PAGE_SHIFT) as u32;
         while start < end {
             // The nearest reserved range at or after the start, if it lies in this region.
-            let next = [Some(image), info.module].into_iter().flatten().filter(|used| used.end > start && used.start < end);
+            let next = [Some(image), info.module]
+                .into_iter()
+                .flatten()
+                .filter(|used| used.end > start && used.start < end);
             let next = next.min_by_key(|used| used.start);
             let stop = next.map_or(end, |used| used.start.max(start));
             if stop > start && count < MAX_RANGES {
@@ -239,7 +262,8 @@ fn map_direct(root: u64, start: u64, end: u64) {
         let middle = level(root, direct(at), 39, true);
         let directory = level(middle, direct(at), 30, true);
         let bits = entry::PRESENT | entry::WRITE | entry::LARGE | entry::GLOBAL | entry::NO_EXECUTE;
-        words(directory)[(direct(at) >> 21) as usize % FRAME_WORDS].store(at | bits, Ordering::Relaxed);
+        words(directory)[(direct(at) >> 21) as usize % FRAME_WORDS]
+            .store(at | bits, Ordering::Relaxed);
         at += LARGE;
     }
 }
@@ -248,14 +272,20 @@ fn map_page(root: u64, address: u64, physical: u64, bits: u64) {
     let middle = level(root, address, 39, true);
     let directory = level(middle, address, 30, true);
     let leaf = level(directory, address, 21, true);
-    words(leaf)[(address >> PAGE_SHIFT) as usize % FRAME_WORDS].store(physical | bits | entry::PRESENT, Ordering::Relaxed);
+    words(leaf)[(address >> PAGE_SHIFT) as usize % FRAME_WORDS]
+        .store(physical | bits | entry::PRESENT, Ordering::Relaxed);
 }
 
 /// Maps a page of a device of the kernel's own, uncached; its address. For boot only.
 pub(super) fn map_device(physical: u64) -> u64 {
     let page = physical & !(PAGE_SIZE - 1);
     let address = DEVICES + (DEVICES_USED.fetch_add(1, Ordering::Relaxed) << PAGE_SHIFT);
-    map_page(kernel_root(), address, page, entry::WRITE | entry::UNCACHED | entry::NO_EXECUTE | entry::GLOBAL);
+    map_page(
+        kernel_root(),
+        address,
+        page,
+        entry::WRITE | entry::UNCACHED | entry::NO_EXECUTE | entry::GLOBAL,
+    );
     instruction::flush_page(address);
     address + (physical - page)
 }
@@ -272,14 +302,23 @@ pub fn kernel_entries(root: &Table) {
 pub(super) fn is_readable(physical: u64, length: u64) -> bool {
     let Some((regions, count)) = RAM.get() else { return false };
     let Some(end) = physical.checked_add(length) else { return false };
-    end <= 1 << 20 || regions.iter().take(count).any(|region| region.is_memory() && region.start <= physical && end <= region.end())
+    end <= 1 << 20
+        || regions
+            .iter()
+            .take(count)
+            .any(|region| region.is_memory() && region.start <= physical && end <= region.end())
 }
 
 /// Whether a physical range is device memory that user programs may be handed.
 #[must_use]
 pub fn device_range_allowed(address: u64, pages: u64) -> bool {
-    let Some(end) = pages.checked_mul(PAGE_SIZE).and_then(|size| address.checked_add(size)) else { return false };
+    let Some(end) = pages.checked_mul(PAGE_SIZE).and_then(|size| address.checked_add(size)) else {
+        return false;
+    };
     let Some((regions, count)) = RAM.get() else { return false };
-    let is_ram = regions.iter().take(count).any(|region| region.is_memory() && region.start < end && address < region.end());
+    let is_ram = regions
+        .iter()
+        .take(count)
+        .any(|region| region.is_memory() && region.start < end && address < region.end());
     address >= 1 << 20 && !is_ram && !super::apic::overlaps(address, end)
 }

@@ -26,7 +26,8 @@ pub use context::{Context, VECTOR_FRAMES, resume, resume_none};
 pub use cpu::{cpu, protections};
 pub use instruction::{flush_all, flush_page, idle, now, poll_interrupts, relax};
 pub use memory::{
-    boot_memory, boot_words, copy, device_range_allowed, frame_of, frame_pointer, frame_words, kernel_entries, table, zero,
+    boot_memory, boot_words, copy, device_range_allowed, frame_of, frame_pointer, frame_words,
+    kernel_entries, table, zero,
 };
 pub use power::{port_access, power, random};
 pub use time::{set_timer, ticks_per_second};

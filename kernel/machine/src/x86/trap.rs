@@ -109,7 +109,19 @@ extern "C" fn mett_kernel_trap(frame: *const KernelFrame, base: u64) {
             ));
             log(format_args!(
                 "rax {:016x} rcx {:016x} rdx {:016x} rsi {:016x}\nrdi {:016x} r8  {:016x} r9  {:016x} r10 {:016x}\nr11 {:016x} rsp {:016x} flags {:x} cs {:x} ss {:x}\n",
-                frame.rax, frame.rcx, frame.rdx, frame.rsi, frame.rdi, frame.r8, frame.r9, frame.r10, frame.r11, frame.rsp, frame.flags, frame.cs, frame.ss
+                frame.rax,
+                frame.rcx,
+                frame.rdx,
+                frame.rsi,
+                frame.rdi,
+                frame.r8,
+                frame.r9,
+                frame.r10,
+                frame.r11,
+                frame.rsp,
+                frame.flags,
+                frame.cs,
+                frame.ss
             ));
             backtrace(base);
             power::power(crate::types::PowerAction::Off(PANIC_STATUS))
@@ -144,7 +156,9 @@ pub fn stop(message: fmt::Arguments<'_>) -> ! {
     log(format_args!("\nkernel: {message}\n"));
     let base: u64;
     // SAFETY: reads a register.
-    unsafe { core::arch::asm!("mov {}, rbp", out(reg) base, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("mov {}, rbp", out(reg) base, options(nomem, nostack, preserves_flags))
+    };
     backtrace(base);
     power::power(crate::types::PowerAction::Off(PANIC_STATUS))
 }

@@ -37,11 +37,8 @@ impl Queue {
         let (buffers, addresses) = pinned(hardware, u64::from(BUFFERS))?;
         let mut queue = Self { rings, buffers, physical, device_writes, available: 0, used: 0 };
         for (index, address) in addresses.iter().enumerate() {
-            queue.put(16 * index, &address.to_le_bytes());
-            queue.put(
-                16 * index + 12,
-                &(if device_writes { DEVICE_WRITES } else { 0 }).to_le_bytes(),
-            );
+            queue.put64(16 * index, *address);
+            queue.put16(16 * index + 12, if device_writes { DEVICE_WRITES } else { 0 });
             if device_writes {
                 queue.offer(index as u16, BUFFER as u32);
             }
@@ -54,11 +51,22 @@ impl Queue {
         [self.physical, self.physical + AVAILABLE as u64, self.physical + USED as u64]
     }
 
-    fn put(&mut self, at: usize, bytes: &[u8]) {
-        for (index, byte) in bytes.iter().enumerate() {
-            // SAFETY: callers stay inside the rings' page, which this queue owns together with the device.
-            unsafe { self.rings.pointer().add((at + index) % BUFFER).write_volatile(*byte) };
-        }
+    // Every field is written by one store of its own width: the device reads it at any moment, and an index that it saw half written
+    // would make it give the queue up for ever (2.7.13.3).
+
+    fn put16(&mut self, at: usize, value: u16) {
+        // SAFETY: the offset is inside the rings' page, which this queue owns together with the device, and even.
+        unsafe { self.rings.pointer().add(at % BUFFER).cast::<u16>().write_volatile(value) };
+    }
+
+    fn put32(&mut self, at: usize, value: u32) {
+        // SAFETY: as for `put16`; the offset is a multiple of four.
+        unsafe { self.rings.pointer().add(at % BUFFER).cast::<u32>().write_volatile(value) };
+    }
+
+    fn put64(&mut self, at: usize, value: u64) {
+        // SAFETY: as for `put16`; the offset is a multiple of eight.
+        unsafe { self.rings.pointer().add(at % BUFFER).cast::<u64>().write_volatile(value) };
     }
 
     fn get16(&self, at: usize) -> u16 {
@@ -73,13 +81,12 @@ impl Queue {
 
     /// Gives a buffer to the device.
     pub(crate) fn offer(&mut self, buffer: u16, length: u32) {
-        self.put(16 * usize::from(buffer) + 8, &length.to_le_bytes());
-        let place = AVAILABLE + 4 + 2 * usize::from(self.available % BUFFERS);
-        self.put(place, &buffer.to_le_bytes());
+        self.put32(16 * usize::from(buffer) + 8, length);
+        self.put16(AVAILABLE + 4 + 2 * usize::from(self.available % BUFFERS), buffer);
         self.available = self.available.wrapping_add(1);
         // ORDERING: the buffer and its place are written before the device sees the index.
         fence(Ordering::SeqCst);
-        self.put(AVAILABLE + 2, &self.available.to_le_bytes());
+        self.put16(AVAILABLE + 2, self.available);
         fence(Ordering::SeqCst);
     }
 
