@@ -121,6 +121,34 @@ impl View {
     pub const fn length(&self) -> usize {
         (self.pages << PAGE_SHIFT) as usize
     }
+    /// Copies bytes out of it, whatever another program does with them meanwhile.
+    ///
+    /// # Errors
+    /// `BadArgument` when they are not all inside.
+    pub fn read(&self, at: usize, buffer: &mut [u8]) -> Result<()> {
+        self.check(at, buffer.len())?;
+        // SAFETY: the range is inside the view.
+        let from = unsafe { self.pointer().add(at) }.cast_const();
+        // SAFETY: both ranges are whole, and a buffer of this program's own memory does not overlap a view.
+        unsafe { core::ptr::copy_nonoverlapping(from, buffer.as_mut_ptr(), buffer.len()) };
+        Ok(())
+    }
+    /// Copies bytes into it; it must have been mapped writable.
+    ///
+    /// # Errors
+    /// `BadArgument` when they do not fit inside.
+    pub fn write(&self, at: usize, bytes: &[u8]) -> Result<()> {
+        self.check(at, bytes.len())?;
+        // SAFETY: the range is inside the view.
+        let to = unsafe { self.pointer().add(at) };
+        // SAFETY: as in `read`.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        Ok(())
+    }
+    fn check(&self, at: usize, length: usize) -> Result<()> {
+        let end = at.checked_add(length).filter(|end| *end <= self.length());
+        end.map(|_| ()).ok_or(Error::BadArgument)
+    }
     /// Its first byte.
     #[must_use]
     pub fn pointer(&self) -> *mut u8 {

@@ -49,15 +49,29 @@ pub(crate) fn all(root: &Path) -> Result<Built> {
     fs::create_dir_all(&built.folder)?;
     let compiled = release(root);
     fs::copy(compiled.join("kernel"), &built.kernel).context("the kernel was not built")?;
-    for composition in &system {
-        let image = module::compose(composition, |program| {
-            fs::read(compiled.join(program))
-                .with_context(|| format!("program {program} was not built"))
-        })?;
-        let name = if composition.name() == "system" { "boot" } else { composition.name() };
-        fs::write(built.module(name), image)?;
+    for composition in system.iter().filter(|composition| !composition.has_blobs()) {
+        compose(root, &built, composition)?;
     }
     Ok(built)
+}
+
+/// Composes a boot module whose files were made after the build.
+pub(crate) fn with_blobs(root: &Path, name: &str) -> Result<PathBuf> {
+    let system = Composition::read_all(&root.join("system.toml"))?;
+    let composition = system.iter().find(|composition| composition.name() == name);
+    let composition = composition.with_context(|| format!("system.toml has no {name}"))?;
+    compose(root, &Built::in_tree(root), composition)
+}
+
+fn compose(root: &Path, built: &Built, composition: &Composition) -> Result<PathBuf> {
+    let compiled = release(root);
+    let image = module::compose(composition, root, |program| {
+        fs::read(compiled.join(program)).with_context(|| format!("program {program} was not built"))
+    })?;
+    let name = if composition.name() == "system" { "boot" } else { composition.name() };
+    let file = built.module(name);
+    fs::write(&file, image)?;
+    Ok(file)
 }
 
 /// Where cargo leaves the machine's programs.

@@ -76,6 +76,11 @@ impl Composition {
         &self.description.name
     }
 
+    /// Whether it carries files that are made for it alone, and not by every build.
+    pub(crate) fn has_blobs(&self) -> bool {
+        !self.blobs.is_empty()
+    }
+
     /// Names of the programs, root first.
     pub(crate) fn programs(&self) -> impl Iterator<Item = &str> {
         let services = self.description.services.iter().map(|service| service.program.as_str());
@@ -119,6 +124,7 @@ struct Flat {
 /// Builds the module; `read` gives a program's ELF file.
 pub(crate) fn compose(
     composition: &Composition,
+    root: &Path,
     read: impl Fn(&str) -> Result<Vec<u8>>,
 ) -> Result<Vec<u8>> {
     let mut flats = Vec::new();
@@ -131,8 +137,8 @@ pub(crate) fn compose(
         }
     }
     for (name, path) in &composition.blobs {
-        let bytes =
-            fs::read(path).with_context(|| format!("blob {name}: {path} cannot be read"))?;
+        let bytes = fs::read(root.join(path))
+            .with_context(|| format!("blob {name}: {path} cannot be read"))?;
         flats.push(blob(name, bytes)?);
     }
     let description = postcard::to_allocvec(&composition.description)?;
@@ -303,7 +309,7 @@ mod tests {
     fn a_module_holds_programs_and_description() {
         let text = "[composition.system]\nprograms = [\"extra\"]\n[[composition.system.services]]\nname = \"a\"\nmemory_pages = 1\nthreads = 1\nobjects = 1\nslots = 1\nlatency = 1\ngrants = []\non_death = \"Restart\"\nprogram = \"\"\n";
         let composition = Composition::parse(text).unwrap().remove(0);
-        let image = compose(&composition, |_| Ok(executable())).unwrap();
+        let image = compose(&composition, Path::new("."), |_| Ok(executable())).unwrap();
         let (header, rest) = Header::read_from_prefix(&image).unwrap();
         assert_eq!((header.magic, header.program_count, header.segment_count), (MAGIC, 3, 3));
         assert_eq!(header.length, image.len() as u64);

@@ -20,6 +20,7 @@ rt::entry!(main);
 const BROKEN: u8 = 0x7e;
 
 fn main() {
+    let begun = rt::clock::now();
     let hardware = Hardware(root::HARDWARE);
     let module = match Module::read(Space(root::MODULE)) {
         Ok(module) => module,
@@ -28,7 +29,7 @@ fn main() {
     let Ok(description) = contract::system::decode(module.description()) else {
         return give_up(hardware, "the system description is malformed", rt::Error::BadArgument);
     };
-    if let Err(error) = run(hardware, &module, &description) {
+    if let Err(error) = run(hardware, &module, &description, begun) {
         give_up(hardware, "the services cannot be started", error);
     }
 }
@@ -38,9 +39,14 @@ fn give_up(hardware: Hardware, what: &str, error: rt::Error) {
     let _ = hardware.power(0, BROKEN);
 }
 
-fn run(hardware: Hardware, module: &Module, description: &Description) -> rt::Result<()> {
+fn run(
+    hardware: Hardware,
+    module: &Module,
+    description: &Description,
+    begun: u64,
+) -> rt::Result<()> {
     let notification = Notification::create(rt::Domain::OWN)?;
-    let mut authority = Authority::new(hardware, module, description)?;
+    let mut authority = Authority::new(hardware, module, description, begun)?;
     let mut running = alloc::vec::Vec::new();
     for (index, service) in description.services.iter().enumerate() {
         running.push(authority.start(index, service, notification)?);

@@ -40,6 +40,8 @@ pub(crate) struct Authority<'a> {
     module: &'a Module,
     /// Endpoints by service and name; they outlive the services.
     endpoints: BTreeMap<(String, String), Endpoint>,
+    /// The time of root's first instructions, which every service is told.
+    begun: u64,
 }
 
 impl<'a> Authority<'a> {
@@ -48,6 +50,7 @@ impl<'a> Authority<'a> {
         hardware: Hardware,
         module: &'a Module,
         description: &'a Description,
+        begun: u64,
     ) -> rt::Result<Self> {
         if description.services.len() > MAX_SERVICES {
             return Err(Error::BadArgument);
@@ -61,7 +64,7 @@ impl<'a> Authority<'a> {
                 );
             }
         }
-        Ok(Self { hardware, module, endpoints })
+        Ok(Self { hardware, module, endpoints, begun })
     }
 
     /// An Endpoint by service and name.
@@ -88,6 +91,7 @@ impl<'a> Authority<'a> {
                 names.push(grant.name.clone());
             }
         }
+        launch.value("root.first_instruction", self.begun);
         launch.start()?;
         Ok(Running { domain, restarts: 0, names })
     }

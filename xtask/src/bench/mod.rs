@@ -6,6 +6,7 @@
 mod cpio;
 mod figures;
 mod machine;
+mod ours;
 mod packages;
 mod peer;
 mod picture;
@@ -16,13 +17,7 @@ use anyhow::{Context, Result, bail};
 use figures::{Output, Sample};
 use machine::{Flags, Mode};
 use report::{Figure, Report};
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
 
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
@@ -45,6 +40,9 @@ pub(crate) struct Arguments {
     /// Write this run's figures to `bench/baseline.json`.
     #[arg(long)]
     save_baseline: bool,
+    /// Of the suite micro, only these figures, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    figure: Vec<String>,
     /// Seed of guest randomness.
     #[arg(long, default_value_t = 1)]
     seed: u32,
@@ -72,16 +70,22 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     };
     let out = root.join("target/bench");
     fs::create_dir_all(&out)?;
+    let sources = root.join("bench/linux");
+    let programs = peer::compile(&sources.join("src"), &out.join("programs"))?;
     let linux = match arguments.side {
         Side::Ours => None,
-        _ => Some(peer::build(&root.join("bench/linux"), &out.join("linux"))?),
+        _ => Some(peer::build(&sources, &out.join("linux"), &programs)?),
+    };
+    let ours = match arguments.side {
+        Side::Linux => None,
+        _ => Some(ours::build(root, &out, &programs)?),
     };
     let mut figures = Vec::new();
     for suite in &suites {
         if suites::places(suite, arguments.quick).is_empty() {
             bail!("there is no suite {suite:?}; suites are start, idle, micro");
         }
-        figures.extend(run_suite(root, &out, suite, arguments, linux.as_ref())?);
+        figures.extend(run_suite(&out, suite, arguments, linux.as_ref(), ours.as_ref())?);
     }
     let report = Report {
         schema: report::SCHEMA,
@@ -106,13 +110,19 @@ fn flags(suite: &str, arguments: &Arguments) -> Flags {
 
 /// Runs one suite on the chosen sides and puts their figures side by side.
 fn run_suite(
-    root: &Path,
     out: &Path,
     suite: &str,
     arguments: &Arguments,
     linux: Option<&peer::Peer>,
+    ours: Option<&ours::Ours>,
 ) -> Result<Vec<Figure>> {
     let flags = flags(suite, arguments);
+    let places = suites::places(suite, arguments.quick);
+    let wanted = |place: &suites::Place| {
+        arguments.figure.is_empty() || arguments.figure.contains(&place.name)
+    };
+    let places: Vec<suites::Place> = places.into_iter().filter(wanted).collect();
+    let names: Vec<&str> = places.iter().map(|place| place.name.as_str()).collect();
     let limit = Duration::from_secs(if arguments.quick { 240 } else { 1_500 });
     let progress = |side: &'static str| {
         move |line: &str| {
@@ -129,7 +139,8 @@ fn run_suite(
             let icount = u8::from(flags.mode == Mode::Icount);
             let scenarios = suites::scenarios(suite, arguments.quick);
             let line = format!(
-                "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable lp={scenarios} lpicount={icount} lprep=1"
+                "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable lp={scenarios} lpicount={icount} lprep=1 figures={}",
+                names.join(",")
             );
             let text =
                 machine::run(&flags, &peer.kernel, &peer.base, &line, limit, progress("linux"))?;
@@ -138,17 +149,17 @@ fn run_suite(
         }
         None => None,
     };
-    let ours = match arguments.side {
-        Side::Linux => None,
-        _ => {
-            let (kernel, image) = our_image(root)?;
-            let line = format!("bench={suite} quick={}", u8::from(arguments.quick));
-            let text = machine::run(&flags, &kernel, &image, &line, limit, progress("ours"))?;
+    let ours = match ours {
+        None => None,
+        Some(ours) => {
+            let quick = u8::from(arguments.quick);
+            let line = format!("bench={suite} quick={quick} figures={}", names.join(","));
+            let text =
+                machine::run(&flags, &ours.kernel, &ours.module, &line, limit, progress("ours"))?;
             fs::write(out.join(format!("ours-{suite}.log")), &text)?;
             Some(parse("MettEagle", &text)?)
         }
     };
-    let places = suites::places(suite, arguments.quick);
     Ok(places.iter().map(|place| figure(place, theirs.as_ref(), ours.as_ref())).collect())
 }
 
@@ -160,18 +171,6 @@ fn parse(system: &str, text: &str) -> Result<Output> {
     } else {
         bail!("{system} did not finish the scenario {}", unfinished.join(", "))
     }
-}
-
-/// The kernel and the boot module of the `bench` composition.
-fn our_image(root: &Path) -> Result<(PathBuf, PathBuf)> {
-    let files = ["kernel.elf", "bench.img"].map(|name| root.join("target/machine").join(name));
-    for file in &files {
-        if !file.exists() {
-            bail!("{} is missing; run: cargo xtask build", file.display());
-        }
-    }
-    let [kernel, image] = files;
-    Ok((kernel, image))
 }
 
 /// Puts the systems' samples of one figure together.

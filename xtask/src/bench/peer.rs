@@ -19,8 +19,6 @@ pub(crate) struct Peer {
     pub(crate) base: PathBuf,
     /// Image with the boot probe only.
     pub(crate) boot: PathBuf,
-    /// Folder of the static programs, which our side uses too.
-    pub(crate) programs: PathBuf,
     /// What it was made of.
     pub(crate) packages: Vec<Package>,
 }
@@ -30,19 +28,18 @@ const BARE: &[&str] = &["nothing", "idle", "bootinit"];
 const HOSTED: &[&str] = &["calib", "spawnb", "lb"];
 
 /// Builds what is missing or older than its sources.
-pub(crate) fn build(sources: &Path, out: &Path) -> Result<Peer> {
+pub(crate) fn build(sources: &Path, out: &Path, programs: &Path) -> Result<Peer> {
     let list = fs::read_to_string(sources.join("packages.txt"))?;
     let meta = packages::list(&list, "kernel")?;
     let kernel_name = packages::resolve_kernel(meta.first().context("no kernel in packages.txt")?)?;
     let debs = out.join("packages");
     let kernel_package = packages::fetch(&[kernel_name], &debs)?;
     let base_packages = packages::fetch(&packages::list(&list, "base")?, &debs)?;
-    let programs = compile(&sources.join("src"), &out.join("programs"))?;
     let kernel = unpack_kernel(kernel_package.first().context("no kernel package")?, out)?;
-    let base = base_image(sources, out, &programs, &base_packages)?;
-    let boot = boot_image(out, &programs)?;
+    let base = base_image(sources, out, programs, &base_packages)?;
+    let boot = boot_image(out, programs)?;
     let packages = [kernel_package, base_packages].concat();
-    Ok(Peer { kernel, base, boot, programs, packages })
+    Ok(Peer { kernel, base, boot, packages })
 }
 
 /// Compiles the static programs.

@@ -84,7 +84,7 @@ pub(crate) fn scenarios(suite: &str, quick: bool) -> &'static str {
         ("start", true) => "spawn,crun",
         ("start", false) => "spawn,crun,runc,crunpar,runcpar",
         ("idle", _) => "idle",
-        ("micro", _) => "lb",
+        ("micro", _) => "micro",
         _ => "",
     }
 }
