@@ -1,6 +1,6 @@
 //! The scheduler and the timers: shares, quotas, CPU sets, stealing, deadlines.
 
-use kernel_abi::{Operation, resource::UNLIMITED};
+use kernel_abi::{Operation, Rights, resource::UNLIMITED};
 use kernel_core::{domain::Domain, entry, sched, thread::Thread};
 use kernel_machine::{
     Interrupt,
@@ -156,6 +156,43 @@ fn a_dead_domain_stops_on_every_cpu() {
     for cpu in 0..3 {
         on_cpu(cpu, || assert!(sched::is_idle() && current_is_none()));
     }
+}
+
+/// Nobody else tells a CPU whose thread never enters the kernel that another thread waits in its queue.
+#[test]
+fn a_busy_cpu_is_told_of_a_newcomer_from_elsewhere() {
+    let world = World::boot(4096, 2);
+    let (greedy, modest) = (world.domain(), world.domain());
+    let newcomer = world.actor(&modest, 1);
+    assert_eq!(world.operate(&newcomer, Operation::ThreadPark, &[u64::MAX]), Outcome::Waits);
+    let busy = [0, 1].map(|cpu| world.actor(&greedy, cpu));
+    run(&world, 2, 20 * MILLISECOND, MILLISECOND);
+    assert!(busy.iter().all(|actor| on_cpu(actor.cpu, || is_current(&actor.thread))));
+    on_cpu(0, || Thread::unpark(newcomer.thread.borrow()));
+    run(&world, 2, 200 * MILLISECOND, MILLISECOND / 4);
+    // Who has slept is let ahead by no more than the queue's ring of 32 ms.
+    let share = used(&newcomer.thread) / MILLISECOND;
+    assert!((98..=118).contains(&share), "{share} ms of 100 ms");
+}
+
+/// A timer that is set to something far away must not keep a busy CPU from the reaper's work.
+#[test]
+fn the_dead_are_given_back_beside_a_busy_thread_and_a_sleeper() {
+    let world = World::boot(4096, 1);
+    let (domain, victim) = (world.domain(), world.domain());
+    let sleeper = world.actor(&domain, 0);
+    let far = kernel_machine::now() + 60_000 * MILLISECOND;
+    assert_eq!(world.operate(&sleeper, Operation::ThreadPark, &[far]), Outcome::Waits);
+    let busy = world.actor(&domain, 0);
+    world.make_current(&busy);
+    let _held = world.home(&victim);
+    world.grant(&domain, 40, victim.clone().into_any(), Rights::ALL);
+    run(&world, 1, 20 * MILLISECOND, MILLISECOND);
+    let destroyed = world.operate(&busy, Operation::ObjectDestroy, &[40]);
+    assert_eq!(destroyed, Outcome::Done(Ok(0)));
+    assert!(entry::is_work_pending());
+    run(&world, 1, 100 * MILLISECOND, MILLISECOND);
+    assert!(!entry::is_work_pending(), "what is dead is still there");
 }
 
 fn current_is_none() -> bool {

@@ -58,6 +58,9 @@ static QUEUES: [SpinLock<RunQueue>; MAX_CPUS] =
 static WHEELS: [SpinLock<Wheel>; MAX_CPUS] =
     [const { SpinLock::new(lock::WHEEL, Wheel::new()) }; MAX_CPUS];
 static RESCHEDULE: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
+/// Whether each CPU's timer ends its current thread's turn. Nothing else brings a thread that computes back into the kernel, so who
+/// leaves work on such a CPU looks here.
+static TICKING: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
 /// The Domain each CPU runs a thread of, by identity.
 static RUNNING: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 /// CPUs that idle.
@@ -94,6 +97,7 @@ fn reset() {
     IDLE.store(0, Ordering::Relaxed);
     RUNNING.iter().for_each(|running| running.store(0, Ordering::Relaxed));
     RESCHEDULE.iter().for_each(|asked| asked.store(false, Ordering::Relaxed));
+    TICKING.iter().for_each(|ticking| ticking.store(false, Ordering::Relaxed));
     shootdown::reset();
 }
 
@@ -157,14 +161,11 @@ pub fn ready(thread: Ref<Thread>) {
     thread.sched.cpu.store(target, Ordering::Relaxed);
     thread.domain().schedule.count_runnable(target, true);
     let is_service = thread.domain().schedule.is_service();
-    let mut queue = QUEUES[target].lock();
-    // A CPU whose thread had no rival has no timer running that would end its turn.
-    let is_first = queue.is_empty();
-    queue.push(thread, grain());
-    drop(queue);
+    QUEUES[target].lock().push(thread, grain());
     if target == machine::cpu() {
         preempt_current(is_service);
-    } else if is_service || is_first || IDLE.load(Ordering::SeqCst) & 1 << target != 0 {
+    } else if is_service || !TICKING[target].load(Ordering::SeqCst) {
+        // An idle CPU does not tick either.
         machine::interrupt(target, Ipi::Reschedule);
     }
 }
@@ -290,7 +291,7 @@ pub fn account_now() {
 pub fn leave_kernel(entry: &Entry) {
     if RESCHEDULE[machine::cpu()].swap(false, Ordering::Relaxed) {
         reschedule(entry);
-    } else if crate::reaper::is_pending() && CPUS.with(|cpu| cpu.programmed == 0) {
+    } else if crate::reaper::is_pending() && !TICKING[machine::cpu()].load(Ordering::Relaxed) {
         // The thread may never come back by itself.
         program_timer();
     }
@@ -549,12 +550,15 @@ fn program_timer() {
     let me = machine::cpu();
     let now = machine::now();
     let mut deadline = WHEELS[me].lock().next_deadline().unwrap_or(u64::MAX);
+    // ORDERING: SeqCst, before the queue is looked at: who puts a thread there afterwards sees that nothing ticks, and interrupts.
+    TICKING[me].store(false, Ordering::SeqCst);
     let has_others = !QUEUES[me].lock().is_empty();
     let reaps = crate::reaper::is_pending();
     CPUS.with(|cpu| {
         if let Some(thread) = &cpu.current {
             if has_others || reaps {
                 deadline = deadline.min(cpu.slice_end);
+                TICKING[me].store(true, Ordering::SeqCst);
             }
             if let Some(left) = time_left(thread, now) {
                 // Other CPUs use the same quota up and tell of it only when they account.

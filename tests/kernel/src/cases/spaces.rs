@@ -25,6 +25,7 @@ use rt::{
 pub(super) const CASES: &[Case] = &[
     Case { name: "space.create_errors", run: create_errors },
     Case { name: "space.zero_and_query", run: zero_and_query },
+    Case { name: "space.zero_may_execute", run: zero_may_execute },
     Case { name: "space.ranges", run: ranges },
     Case { name: "space.rights", run: rights },
     Case { name: "space.map_share", run: map_share },
@@ -44,6 +45,7 @@ pub(super) const CASES: &[Case] = &[
 const READ: Access = Access::READ;
 const WRITE: Access = Access::READ.union(Access::WRITE);
 const POPULATE: u64 = 1 << 8;
+const MAY_EXECUTE: u64 = 1 << 10;
 
 fn hold() -> Result<Space, String> {
     Space::create(Domain::OWN, SpaceUse::Hold, None).must("Space")
@@ -91,10 +93,36 @@ fn zero_and_query(_: &'static World) -> Outcome {
     for bad in [Access::WRITE, Access::WRITE | Access::EXECUTE, Access::all()] {
         refused!(space.zero(50 * PAGE_SIZE, 1, bad, 0), BadArgument);
     }
-    refused!(space.zero(50 * PAGE_SIZE, 1, READ, 1 << 10), BadArgument);
+    for bit in (4..8).chain(11..64) {
+        refused!(space.zero(50 * PAGE_SIZE, 1, READ, 1 << bit), BadArgument);
+    }
     space.unmap(0, 100).must("unmap")?;
     refused!(space.query(0, 100), NotPresent);
     space.destroy().must("destroy")
+}
+
+/// Pages become executable later only if they were made for it; those of a Space that only holds memory always are.
+fn zero_may_execute(_: &'static World) -> Outcome {
+    let home = startup::home_space();
+    let guest = Space::create(Domain::OWN, SpaceUse::Guest, Some(home)).must("guest")?;
+    let execute = READ | Access::EXECUTE;
+    let at = |page: u64| GUEST_MIN + page * PAGE_SIZE;
+    guest.zero(at(0), 2, WRITE, 0).must("zero")?;
+    guest.zero(at(2), 2, WRITE, MAY_EXECUTE).must("zero that may become code")?;
+    guest.zero(at(4), 1, execute, 0).must("zero that is code")?;
+    guest.resolve(at(1), 1, WRITE).must("touch")?;
+    guest.resolve(at(3), 1, WRITE).must("touch")?;
+    for page in 0..2 {
+        refused!(guest.protect(at(page), 1, execute), MissingRight);
+        guest.protect(at(2 + page), 1, execute).must("becomes code")?;
+    }
+    guest.protect(at(4), 1, READ).must("code becomes data")?;
+    guest.protect(at(4), 1, execute).must("and code again")?;
+    let held = hold()?;
+    held.zero(0, 1, WRITE, 0).must("zero")?;
+    held.protect(0, 1, execute).must("held pages keep the right")?;
+    held.destroy().must("destroy")?;
+    guest.destroy().must("destroy")
 }
 
 fn ranges(_: &'static World) -> Outcome {
