@@ -4,4 +4,6 @@
 //! ([`world`]). Must not know: page tables, locks, slices. For host tests only; nothing that ships depends on it.
 #![forbid(unsafe_code)]
 
+pub mod space;
+pub mod twin;
 pub mod world;

@@ -14,7 +14,7 @@ use kernel_abi::{
     space::{Access, MapMode},
 };
 use kernel_machine::{
-    self as machine,
+    self as machine, Table,
     object::{Borrow, Entry, Work},
 };
 
@@ -99,6 +99,11 @@ fn check_freezing(to: &Space, from: &Space, mapping: &Mapping) -> Result<(), Err
     }
 }
 
+/// The words of a leaf table from a page on.
+fn leaf_from(leaf: &Table, page: u64) -> &[AtomicU64] {
+    leaf.get(leaf_index(page)..).unwrap_or(&[])
+}
+
 impl Slice<'_, '_> {
     fn run(&mut self, to_state: &mut State, from_state: Option<&State>) -> Result<u64, Error> {
         let mut done = 0;
@@ -122,9 +127,9 @@ impl Slice<'_, '_> {
         let (to, from) = (self.mapping.to + done, self.mapping.from + done);
         let rest = self.mapping.pages - done;
         self.work.spend(TABLE_COST / 8);
-        let mut source = None;
-        let mut limit = rest.min(LEAF_PAGES - to % LEAF_PAGES);
-        match self.from.tree.reach(from) {
+        let promised;
+        let limit = rest.min(LEAF_PAGES - to % LEAF_PAGES);
+        let (source, limit): (&[AtomicU64], u64) = match self.from.tree.reach(from) {
             Reach::Span { entry, pages, .. } if entry.is_hole() => {
                 if self.mapping.mode == MapMode::Share && self.crosses {
                     return Err(Error::Hole);
@@ -135,19 +140,19 @@ impl Slice<'_, '_> {
                 if let Some(span) = self.map_span(to, rest, entry, word, whole) {
                     return Ok((span, None));
                 }
-                limit = limit.min(pages).min(LEAF_PAGES - from % LEAF_PAGES);
+                if self.from_is_frozen {
+                    // A frozen Space is not even split: its owner would pay for the tables. One page at a time finds the same marker.
+                    promised = [AtomicU64::new(entry.0)];
+                    (&promised, 1)
+                } else {
+                    let leaf = self.from.tree.reach_leaf(from, self.from.domain())?;
+                    (leaf_from(leaf, from), limit.min(pages).min(LEAF_PAGES - from % LEAF_PAGES))
+                }
             }
-            Reach::Leaf(leaf) => {
-                limit = limit.min(LEAF_PAGES - from % LEAF_PAGES);
-                source = Some(leaf);
-            }
-        }
-        let source = match source {
-            Some(leaf) => leaf,
-            None => self.from.tree.reach_leaf(from, self.from.domain())?,
+            Reach::Leaf(leaf) => (leaf_from(leaf, from), limit.min(LEAF_PAGES - from % LEAF_PAGES)),
         };
         let target = self.to.tree.reach_leaf(to, self.to.domain())?;
-        let words = source.iter().skip(leaf_index(from)).zip(target.iter().skip(leaf_index(to)));
+        let words = source.iter().zip(target.iter().skip(leaf_index(to)));
         let mut count = 0;
         for (source, target) in words.take(limit as usize) {
             if let Err(error) = self.map_page(from + count, source, target, to_state, from_state) {
@@ -177,7 +182,7 @@ impl Slice<'_, '_> {
         else {
             return None;
         };
-        if !at.is_hole() || target_whole != Some(span) {
+        if !at.is_hole() || target_whole != Some(span) || self.check_access(entry).is_err() {
             return None;
         }
         self.to.tree.mark_span(target, marker);
@@ -232,7 +237,8 @@ impl Slice<'_, '_> {
             }
             old = self.populate(source, old)?;
         }
-        if self.mapping.mode == MapMode::Share && old.has(COW) {
+        // What a frozen Space has is never written, so its copy-on-write pages are lent as they are.
+        if self.mapping.mode == MapMode::Share && old.has(COW) && !self.from_is_frozen {
             old = self.own(page, source, old)?;
         }
         self.note_borrow(old, to_state, from_state)?;
