@@ -18,6 +18,7 @@ pub mod file_system;
 pub mod linux;
 pub mod machine;
 pub mod memory;
+pub mod net;
 pub mod session;
 pub mod syscall;
 pub mod system;

@@ -7,7 +7,7 @@ use alloc::{format, rc::Rc, vec::Vec};
 use contract::{compartment::Spec, wire::Decoder};
 use core::cell::{Cell, RefCell};
 use personality::{
-    file::{layers::Layers, socket::Abstract},
+    file::layers::Layers,
     file_system,
     machine::layer::Layer,
     session::{self, Session},
@@ -48,7 +48,7 @@ fn run() -> Result<(), &'static str> {
         root,
         hostname: RefCell::new(spec.hostname.into_bytes()),
         domainname: RefCell::new(b"(none)".to_vec()),
-        sockets: Abstract::default(),
+        network: Rc::default(),
         terminals: Rc::new(Terminals::default()),
         futexes: Default::default(),
         session: Session::new(open_port(), Some(first)),

@@ -1,8 +1,9 @@
 //! Everything the tasks of a compartment share.
 
 use crate::{
-    file::{Node, socket::Abstract, terminal::Terminal},
+    file::{Node, terminal::Terminal},
     machine::Shared,
+    net::Network,
     session::Session,
     task::{Process, Processes, futex::Futexes, signal},
 };
@@ -65,8 +66,8 @@ pub struct System {
     pub hostname: RefCell<Vec<u8>>,
     /// Domain name.
     pub domainname: RefCell<Vec<u8>>,
-    /// Sockets with abstract names.
-    pub sockets: Abstract,
+    /// What sockets share.
+    pub network: Rc<Network>,
     /// Pseudo-terminals by number.
     pub terminals: Rc<Terminals>,
     /// Futex waiters.

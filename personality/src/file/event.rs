@@ -40,13 +40,13 @@ impl EventCounter {
             if non_blocking {
                 return Err(Errno::EAGAIN.into());
             }
-            self.queue.join(waiter);
+            self.queue.join_for(waiter, POLLIN);
             return Err(WAIT);
         }
         let taken = if self.is_semaphore { 1 } else { value };
         sink.put(&taken.to_le_bytes())?;
         self.value.set(value - taken);
-        self.queue.wake();
+        self.queue.wake_for(POLLOUT);
         Ok(8)
     }
     /// Adds a number.
@@ -71,12 +71,12 @@ impl EventCounter {
         match self.value.get().checked_add(more).filter(|sum| *sum < u64::MAX) {
             Some(sum) => {
                 self.value.set(sum);
-                self.queue.wake();
+                self.queue.wake_for(POLLIN);
                 Ok(8)
             }
             None if non_blocking => Err(Errno::EAGAIN.into()),
             None => {
-                self.queue.join(waiter);
+                self.queue.join_for(waiter, POLLOUT);
                 Err(WAIT)
             }
         }
@@ -128,20 +128,22 @@ impl Timer {
         let left = if next == 0 { 0 } else { next.saturating_sub(rt::clock::now()).max(1) };
         (left, self.interval.get())
     }
-    /// Counts expirations up to now.
+    /// Counts expirations up to now, and says that there are some.
     fn update(&self) {
         let (now, next, interval) = (rt::clock::now(), self.next.get(), self.interval.get());
         if next == 0 || now < next {
             return;
         }
-        if interval == 0 {
-            self.expired.set(self.expired.get() + 1);
-            self.next.set(0);
-        } else {
-            let count = 1 + (now - next) / interval;
-            self.expired.set(self.expired.get() + count);
-            self.next.set(next + count * interval);
-        }
+        let count = (now - next).checked_div(interval).map_or(1, |missed| missed.saturating_add(1));
+        self.expired.set(self.expired.get().saturating_add(count));
+        let after = interval.saturating_mul(count).saturating_add(next);
+        self.next.set(if interval == 0 { 0 } else { after });
+        self.queue.wake_for(POLLIN);
+    }
+    /// Looks at the clock; when to look again.
+    pub fn tick(&self) -> u64 {
+        self.update();
+        self.deadline()
     }
     /// When it will expire next; `u64::MAX` for never.
     #[must_use]

@@ -19,7 +19,6 @@ pub mod open;
 pub mod path;
 pub mod pipe;
 pub mod proc;
-pub mod socket;
 pub mod stream;
 pub mod table;
 pub mod terminal;

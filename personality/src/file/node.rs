@@ -62,7 +62,7 @@ pub enum Kind {
     /// A character or block device, by `rdev`.
     Device,
     /// A bound unix socket.
-    Socket(RefCell<Weak<super::socket::Socket>>),
+    Socket(RefCell<Weak<crate::net::Socket>>),
     /// Something of /proc or /sys.
     Proc(ProcNode),
 }

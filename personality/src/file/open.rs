@@ -7,18 +7,18 @@ use super::{
     event::{EventCounter, Timer},
     locks::Owner,
     pipe::Pipe,
-    socket::Socket,
     stream::Stream,
     terminal::Terminal,
 };
 use crate::{
     linux::{
-        Errno, O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, O_RDONLY, O_WRONLY, POLLIN, POLLOUT,
-        POLLRDNORM, POLLWRNORM, SIGTTIN, SIGTTOU,
+        Errno, O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, O_RDONLY, O_WRONLY, POLLERR, POLLHUP,
+        POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, SIGTTIN, SIGTTOU,
     },
     machine::guest::{Sink, Source},
-    task::Process,
-    wait::{Stop, Waiter},
+    net::{Manner, Outgoing, Socket},
+    task::{Process, Task},
+    wait::{Stop, WaitQueue, Waiter},
 };
 use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use core::{
@@ -43,7 +43,7 @@ pub enum Object {
     Input(Rc<Stream>),
     /// Standard output or error to the daemon.
     Output(Rc<Stream>),
-    /// A unix socket.
+    /// A socket.
     Socket(Rc<Socket>),
     /// An eventfd.
     Event(EventCounter),
@@ -52,7 +52,7 @@ pub enum Object {
     /// A signalfd with its mask.
     Signal(Cell<u64>),
     /// An epoll instance.
-    Epoll(Epoll),
+    Epoll(Rc<Epoll>),
     /// A process.
     Process(Rc<Process>),
     /// Text made when it was opened (/proc).
@@ -79,18 +79,29 @@ pub struct OpenFile {
 
 /// Who reads or writes, for what depends on it.
 pub struct Io<'a> {
-    /// Who waits.
-    pub waiter: Waiter,
-    /// The process.
-    pub process: &'a Process,
-    /// Blocked or ignored signals.
-    pub immune: u64,
-    /// When the call began.
-    pub begun: u64,
+    /// Who calls.
+    pub task: &'a Task,
     /// Signals to send afterwards: group and number.
     pub signals: RefCell<Vec<(i32, u8)>>,
     /// Something may have to be told the daemon.
     pub told: Cell<bool>,
+}
+
+impl<'a> Io<'a> {
+    /// Who waits.
+    #[must_use]
+    pub const fn waiter(&self) -> Waiter {
+        self.task.waiter()
+    }
+    /// Signals that are blocked or ignored.
+    #[must_use]
+    pub fn immune(&self) -> u64 {
+        self.task.mask.get() | self.task.process.actions.borrow().ignored()
+    }
+    /// How a socket waits.
+    const fn manner(&self, non_blocking: bool) -> Manner<'a> {
+        Manner { non_blocking, task: self.task }
+    }
 }
 
 impl core::fmt::Debug for Io<'_> {
@@ -179,21 +190,22 @@ impl OpenFile {
         }
         match &self.object {
             Object::Node => self.read_node(sink, position).map_err(Stop::from),
-            Object::Pipe(pipe) => pipe.read(sink, non_blocking, io.waiter),
+            Object::Pipe(pipe) => pipe.read(sink, non_blocking, io.waiter()),
             Object::Terminal(terminal) => {
                 check_background(terminal, SIGTTIN, io)?;
-                terminal.read(sink, non_blocking, io.waiter, io.begun)
+                terminal.read(sink, non_blocking, io.waiter(), io.task.call_begun())
             }
-            Object::Master(terminal) => terminal.master_read(sink, non_blocking, io.waiter),
+            Object::Master(terminal) => terminal.master_read(sink, non_blocking, io.waiter()),
             Object::Input(stream) => {
                 io.told.set(true);
-                stream.read(sink, non_blocking, io.waiter)
+                stream.read(sink, non_blocking, io.waiter())
             }
             Object::Socket(socket) => {
-                socket.receive(sink, false, non_blocking, io.waiter).map(|received| received.count)
+                let manner = io.manner(non_blocking);
+                socket.receive(sink, 0, false, manner).map(|received| received.count)
             }
-            Object::Event(counter) => counter.read(sink, non_blocking, io.waiter),
-            Object::Timer(timer) => timer.read(sink, non_blocking, io.waiter),
+            Object::Event(counter) => counter.read(sink, non_blocking, io.waiter()),
+            Object::Timer(timer) => timer.read(sink, non_blocking, io.waiter()),
             Object::Text(text) => {
                 let at = position.unwrap_or(self.offset.get());
                 let text = text.borrow();
@@ -250,13 +262,13 @@ impl OpenFile {
         }
         match &self.object {
             Object::Node => self.write_node(source, position, limit).map_err(Stop::from),
-            Object::Pipe(pipe) => pipe.write(source, non_blocking, io.waiter),
+            Object::Pipe(pipe) => pipe.write(source, non_blocking, io.waiter()),
             Object::Terminal(terminal) => {
                 if terminal.stops_writers() {
                     check_background(terminal, SIGTTOU, io)?;
                 }
                 io.told.set(true);
-                terminal.write(source, non_blocking, io.waiter)
+                terminal.write(source, non_blocking, io.waiter())
             }
             Object::Master(terminal) => {
                 let mut bytes = alloc::vec![0; source.left().min(4096)];
@@ -269,13 +281,14 @@ impl OpenFile {
             }
             Object::Output(stream) => {
                 io.told.set(true);
-                stream.write(source, non_blocking, io.waiter)
+                stream.write(source, non_blocking, io.waiter())
             }
             Object::Socket(socket) => {
-                let identity = identity_of(io.process);
-                socket.send(source, &[], None, identity, non_blocking, io.waiter)
+                let identity = identity_of(&io.task.process);
+                let mut out = Outgoing { identity, ..Outgoing::default() };
+                socket.send(source, &mut out, io.manner(non_blocking))
             }
-            Object::Event(counter) => counter.write(source, non_blocking, io.waiter),
+            Object::Event(counter) => counter.write(source, non_blocking, io.waiter()),
             Object::Text(_) => Ok(source.left()),
             _ => Err(Errno::EINVAL.into()),
         }
@@ -333,59 +346,44 @@ impl OpenFile {
         }
     }
 
-    /// Joins every queue that tells of a change; a time at which to look anyway.
-    pub fn watch(&self, waiter: Waiter) -> u64 {
+    /// Joins the queues that tell of events; a time at which to look anyway.
+    pub fn watch(&self, waiter: Waiter, events: u32) -> u64 {
+        self.each_queue(|queue| queue.join_for(waiter, events | POLLERR | POLLHUP));
+        self.tick()
+    }
+
+    /// Every queue that tells of a change. (Signals have theirs at the process.)
+    pub(crate) fn each_queue(&self, mut each: impl FnMut(&WaitQueue)) {
         match &self.object {
             Object::Node | Object::Text(_) | Object::Signal(_) => {}
             Object::Pipe(pipe) => {
                 if self.reads() {
-                    pipe.read_queue.join(waiter);
+                    each(&pipe.read_queue);
                 }
                 if self.writes() {
-                    pipe.write_queue.join(waiter);
+                    each(&pipe.write_queue);
                 }
             }
             Object::Terminal(terminal) => {
-                terminal.read_queue.join(waiter);
-                terminal.write_queue.join(waiter);
+                each(&terminal.read_queue);
+                each(&terminal.write_queue);
             }
-            Object::Master(terminal) => {
-                terminal.shown_queue.join(waiter);
-            }
-            Object::Input(stream) | Object::Output(stream) => stream.queue.join(waiter),
-            Object::Socket(socket) => {
-                socket.queue.join(waiter);
-                if let Some(peer) = socket.peer() {
-                    peer.queue.join(waiter);
-                }
-            }
-            Object::Event(counter) => counter.queue.join(waiter),
-            Object::Timer(timer) => {
-                timer.queue.join(waiter);
-                return timer.deadline();
-            }
-            Object::Epoll(epoll) => return epoll.watch(waiter),
-            Object::Process(process) => process.end_queue.join(waiter),
+            Object::Master(terminal) => each(&terminal.shown_queue),
+            Object::Input(stream) | Object::Output(stream) => each(&stream.queue),
+            Object::Socket(socket) => each(&socket.queue),
+            Object::Event(counter) => each(&counter.queue),
+            Object::Timer(timer) => each(&timer.queue),
+            Object::Epoll(epoll) => each(&epoll.queue),
+            Object::Process(process) => each(&process.end_queue),
         }
-        u64::MAX
     }
 
-    /// Number of things that have happened to it.
-    #[must_use]
-    pub fn events(&self) -> u64 {
+    /// Looks at what becomes ready with time; when to look again.
+    pub fn tick(&self) -> u64 {
         match &self.object {
-            Object::Node | Object::Text(_) | Object::Signal(_) => 0,
-            Object::Pipe(pipe) => pipe.read_queue.events().wrapping_add(pipe.write_queue.events()),
-            Object::Terminal(terminal) => {
-                terminal.read_queue.events().wrapping_add(terminal.write_queue.events())
-            }
-            Object::Master(terminal) => terminal.shown_queue.events(),
-            Object::Input(stream) | Object::Output(stream) => stream.queue.events(),
-            Object::Socket(socket) => socket.queue.events(),
-            Object::Event(counter) => counter.queue.events(),
-            Object::Timer(timer) => timer.queue.events().wrapping_add(timer.deadline()),
-            Object::Epoll(epoll) => epoll.events(),
-            Object::Process(process) => process.end_queue.events(),
+            Object::Timer(timer) => timer.tick(),
+            Object::Epoll(epoll) => epoll.tick(),
+            _ => u64::MAX,
         }
     }
 }
@@ -400,15 +398,15 @@ pub fn identity_of(process: &Process) -> (i32, u32, u32) {
 /// A background group that reads or writes its terminal is stopped, or gets an error if it does not care.
 pub(crate) fn check_background(terminal: &Terminal, signal: u8, io: &Io<'_>) -> Result<(), Stop> {
     let is_controlling =
-        terminal.session.get() == io.process.session.get() && terminal.session.get() != 0;
+        terminal.session.get() == io.task.process.session.get() && terminal.session.get() != 0;
     let foreground = terminal.foreground.get();
-    if !is_controlling || foreground == 0 || foreground == io.process.group.get() {
+    if !is_controlling || foreground == 0 || foreground == io.task.process.group.get() {
         return Ok(());
     }
-    if io.immune & 1 << (signal - 1) != 0 {
+    if io.immune() & 1 << (signal - 1) != 0 {
         return if signal == SIGTTIN { Err(Errno::EIO.into()) } else { Ok(()) };
     }
-    io.signals.borrow_mut().push((io.process.group.get(), signal));
+    io.signals.borrow_mut().push((io.task.process.group.get(), signal));
     // The call begins anew when the group is continued.
     Err(Stop::Wait(u64::MAX))
 }

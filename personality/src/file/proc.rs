@@ -64,6 +64,7 @@ static ROOT: &[Entry] = &[
     Entry::Text("loadavg"),
     Entry::Text("meminfo"),
     Entry::Link("mounts", "self/mounts"),
+    Entry::Link("net", "self/net"),
     Entry::Link("self", ""),
     Entry::Text("stat"),
     Entry::Text("swaps"),
@@ -95,6 +96,7 @@ static ROOT: &[Entry] = &[
                     Entry::Text("version"),
                 ],
             ),
+            Entry::Directory("net", SYS_NET),
             Entry::Directory(
                 "vm",
                 &[
@@ -110,6 +112,80 @@ static ROOT: &[Entry] = &[
     Entry::Text("uptime"),
     Entry::Text("version"),
     Entry::Text("vmstat"),
+];
+
+/// /proc/PID/net.
+static NET: &[Entry] = &[
+    Entry::Text("arp"),
+    Entry::Text("dev"),
+    Entry::Text("dev_mcast"),
+    Entry::Text("if_inet6"),
+    Entry::Text("igmp"),
+    Entry::Text("ipv6_route"),
+    Entry::Text("netlink"),
+    Entry::Text("packet"),
+    Entry::Text("raw"),
+    Entry::Text("raw6"),
+    Entry::Text("route"),
+    Entry::Text("snmp"),
+    Entry::Text("sockstat"),
+    Entry::Text("sockstat6"),
+    Entry::Text("tcp"),
+    Entry::Text("tcp6"),
+    Entry::Text("udp"),
+    Entry::Text("udp6"),
+    Entry::Text("udplite"),
+    Entry::Text("unix"),
+];
+
+/// /proc/sys/net.
+static SYS_NET: &[Entry] = &[
+    Entry::Directory(
+        "core",
+        &[
+            Entry::Text("netdev_max_backlog"),
+            Entry::Text("optmem_max"),
+            Entry::Text("rmem_default"),
+            Entry::Text("rmem_max"),
+            Entry::Text("somaxconn"),
+            Entry::Text("wmem_default"),
+            Entry::Text("wmem_max"),
+        ],
+    ),
+    Entry::Directory(
+        "ipv4",
+        &[
+            Entry::Text("ip_default_ttl"),
+            Entry::Text("ip_forward"),
+            Entry::Text("ip_local_port_range"),
+            Entry::Text("ip_unprivileged_port_start"),
+            Entry::Text("tcp_congestion_control"),
+            Entry::Text("tcp_fin_timeout"),
+            Entry::Text("tcp_keepalive_intvl"),
+            Entry::Text("tcp_keepalive_probes"),
+            Entry::Text("tcp_keepalive_time"),
+            Entry::Text("tcp_max_syn_backlog"),
+            Entry::Text("tcp_rmem"),
+            Entry::Text("tcp_syncookies"),
+            Entry::Text("tcp_tw_reuse"),
+            Entry::Text("tcp_wmem"),
+        ],
+    ),
+    Entry::Directory(
+        "ipv6",
+        &[
+            Entry::Text("bindv6only"),
+            Entry::Directory(
+                "conf",
+                &[
+                    Entry::Directory("all", &[Entry::Text("disable_ipv6")]),
+                    Entry::Directory("default", &[Entry::Text("disable_ipv6")]),
+                    Entry::Directory("lo", &[Entry::Text("disable_ipv6")]),
+                ],
+            ),
+        ],
+    ),
+    Entry::Directory("unix", &[Entry::Text("max_dgram_qlen")]),
 ];
 
 static SYS: &[Entry] = &[
@@ -163,6 +239,7 @@ const PROCESS_FILES: &[&str] = &[
     "maps",
     "mountinfo",
     "mounts",
+    "net",
     "oom_score",
     "oom_score_adj",
     "root",
@@ -286,6 +363,7 @@ impl ProcNode {
                     "fd" => Place::Descriptors(*pid, true),
                     "fdinfo" => Place::Descriptors(*pid, false),
                     "task" => Place::Tasks(*pid),
+                    "net" => Place::Fixed(NET, "net"),
                     _ => Place::Of(
                         *pid,
                         PROCESS_FILES.iter().find(|known| **known == text).ok_or(Errno::ENOENT)?,
@@ -597,7 +675,7 @@ fn machine_text(name: &str, system: &System) -> String {
             None => writeln!(out, "max"),
         },
         "enabled" => writeln!(out, "always madvise [never]"),
-        _ => Ok(()),
+        name => out.write_str(&crate::net::report::text(&system.network, name)),
     };
     out
 }

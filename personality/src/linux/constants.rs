@@ -142,7 +142,10 @@ pub const POLLHUP: u32 = 16;
 pub const POLLNVAL: u32 = 32;
 pub const POLLRDNORM: u32 = 64;
 pub const POLLWRNORM: u32 = 256;
+pub const POLLWRBAND: u32 = 512;
 pub const POLLRDHUP: u32 = 0x2000;
+pub const EPOLLEXCLUSIVE: u32 = 1 << 28;
+pub const EPOLLWAKEUP: u32 = 1 << 29;
 pub const EPOLLONESHOT: u32 = 1 << 30;
 pub const EPOLLET: u32 = 1 << 31;
 

@@ -422,6 +422,7 @@ pub(super) fn ioctl(call: &mut Call<'_>) -> Outcome {
     match &file.object {
         Object::Terminal(terminal) => terminal_ioctl(call, terminal, request, argument, false),
         Object::Master(terminal) => terminal_ioctl(call, terminal, request, argument, true),
+        Object::Socket(socket) => super::sockets::ioctl(call, socket, request, argument),
         _ => {
             if !(0x5400..0x5480).contains(&request) {
                 crate::gap!(call.system, "ioctl on something else than a terminal");

@@ -28,7 +28,7 @@ fn read_into(call: &Call<'_>, file: &Rc<OpenFile>, pieces: Pieces, at: Option<u6
     let mut sink = pieces.sink();
     if let Object::Node = file.object {
         // Nothing about signals and waiting concerns files.
-        let io = call.io_of_file();
+        let io = call.io();
         return file.read(&mut sink, at, &io).map(|count| count as u64);
     }
     let io = call.io();
@@ -74,23 +74,10 @@ impl Pieces {
     }
 }
 
-impl<'a> Call<'a> {
-    fn io_of_file(&self) -> crate::file::open::Io<'_> {
-        crate::file::open::Io {
-            waiter: self.task.waiter(),
-            process: &self.task.process,
-            immune: 0,
-            begun: 0,
-            signals: core::cell::RefCell::new(Vec::new()),
-            told: core::cell::Cell::new(false),
-        }
-    }
-}
-
 fn write_from(call: &Call<'_>, file: &Rc<OpenFile>, pieces: Pieces, at: Option<u64>) -> Outcome {
     let limit = call.task.process.limit(RLIMIT_FSIZE);
     if let Object::Node = file.object {
-        let io = call.io_of_file();
+        let io = call.io();
         let result = file.write(&mut pieces.source(0), at, limit, &io);
         if result == Err(Stop::Errno(Errno::EFBIG)) {
             call.signal_self(SIGXFSZ);

@@ -7,10 +7,12 @@ mod descriptors;
 mod files;
 mod io;
 mod memory;
+mod messages;
 mod metadata;
 mod poll;
 mod process;
 mod signals;
+mod socket_options;
 mod sockets;
 pub mod system_information;
 pub mod table;
@@ -106,15 +108,7 @@ impl Call<'_> {
     /// What reads and writes need to know of the caller.
     #[must_use]
     pub fn io(&self) -> Io<'_> {
-        let immune = self.task.mask.get() | self.task.process.actions.borrow().ignored();
-        Io {
-            waiter: self.task.waiter(),
-            process: &self.task.process,
-            immune,
-            begun: self.task.call_begun(),
-            signals: RefCell::new(Vec::new()),
-            told: Cell::new(false),
-        }
+        Io { task: self.task, signals: RefCell::new(Vec::new()), told: Cell::new(false) }
     }
     /// Sends the signals that reads and writes have caused, and tells the daemon.
     pub fn settle(&self, signals: Vec<(i32, u8)>, told: bool) {

@@ -2,10 +2,13 @@
 
 use super::{Call, Outcome, time};
 use crate::{
-    file::{Object, OpenFile, epoll::Epoll},
+    file::{
+        Object, OpenFile,
+        epoll::{self, Epoll},
+    },
     linux::{
-        Errno, O_CLOEXEC, O_RDWR, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, POLLRDNORM,
-        POLLWRNORM, RLIMIT_NOFILE, SIGKILL, SIGSTOP,
+        EPOLLET, EPOLLEXCLUSIVE, EPOLLWAKEUP, Errno, O_CLOEXEC, O_RDWR, POLLERR, POLLHUP, POLLIN,
+        POLLNVAL, POLLOUT, POLLPRI, POLLRDNORM, POLLWRNORM, RLIMIT_NOFILE, SIGKILL, SIGSTOP,
         layouts::{Pollfd, Timespec, Timeval},
     },
     machine::guest,
@@ -51,39 +54,59 @@ fn deadline(call: &Call<'_>, timeout: Option<u64>) -> u64 {
     }
 }
 
-fn poll_until(call: &mut Call<'_>, timeout: Option<u64>) -> Outcome {
+/// Descriptors that are read from the guest at once.
+const BATCH: usize = 32;
+
+/// Looks at every descriptor; how many are ready. `each` gets those that are not, with the events to wait for.
+fn scan(call: &Call<'_>, mut each: impl FnMut(&Rc<OpenFile>, u32)) -> Result<u64, Errno> {
     let (address, count) = (call.argument(0), call.argument(1));
-    if count > call.task.process.limit(RLIMIT_NOFILE) {
-        return Err(Errno::EINVAL.into());
-    }
     let mut ready = 0;
-    let mut files: Vec<Rc<OpenFile>> = Vec::new();
-    for index in 0..count {
-        let at = address + 8 * index;
-        let wanted: Pollfd = guest::read(at)?;
-        let found = if wanted.fd < 0 {
-            0
-        } else {
-            match call.file_of(wanted.fd) {
+    let mut at = address;
+    let mut left = count as usize;
+    while left > 0 {
+        let mut batch = [Pollfd::default(); BATCH];
+        let batch = batch.get_mut(..left.min(BATCH)).unwrap_or_default();
+        guest::read_bytes(at, zerocopy::IntoBytes::as_mut_bytes(batch))?;
+        for entry in &mut *batch {
+            let wanted = u32::from(entry.events as u16) | POLLERR | POLLHUP;
+            let found = match call.file_of(entry.fd) {
+                _ if entry.fd < 0 => 0,
+                Err(_) => POLLNVAL,
                 Ok(file) => {
-                    let mask =
-                        mask_of(call, &file) & (u32::from(wanted.events) | POLLERR | POLLHUP);
-                    files.push(file);
+                    let mask = mask_of(call, &file) & wanted;
+                    if mask == 0 && ready == 0 {
+                        each(&file, wanted);
+                    }
                     mask
                 }
-                Err(_) => POLLNVAL,
-            }
-        };
-        guest::write(at + 6, &(found as u16))?;
-        ready += u64::from(found != 0);
+            };
+            entry.revents = found as _;
+            ready += u64::from(found != 0);
+        }
+        for (index, entry) in batch.iter().enumerate() {
+            // Only the answers are written: another thread may change the rest meanwhile.
+            guest::write(at + 8 * index as u64 + 6, &entry.revents)?;
+        }
+        at += 8 * batch.len() as u64;
+        left -= batch.len();
+    }
+    Ok(ready)
+}
+
+fn poll_until(call: &mut Call<'_>, timeout: Option<u64>) -> Outcome {
+    if call.argument(1) > call.task.process.limit(RLIMIT_NOFILE) {
+        return Err(Errno::EINVAL.into());
     }
     let limit = deadline(call, timeout);
-    if ready > 0 || rt::clock::now() >= limit {
-        return Ok(ready);
-    }
     let waiter = call.task.waiter();
-    let next = files.iter().map(|file| file.watch(waiter)).min().unwrap_or(u64::MAX);
-    Err(Stop::Wait(limit.min(next)))
+    let may_wait = limit != 0 && (limit == u64::MAX || rt::clock::now() < limit);
+    let mut next = limit;
+    let ready = scan(call, |file, events| {
+        if may_wait {
+            next = next.min(file.watch(waiter, events));
+        }
+    })?;
+    if ready > 0 || !may_wait { Ok(ready) } else { Err(Stop::Wait(next)) }
 }
 
 pub(super) fn poll(call: &mut Call<'_>) -> Outcome {
@@ -130,8 +153,10 @@ fn select_until(call: &mut Call<'_>, timeout: Option<u64>) -> Outcome {
         let mask = mask_of(call, &file);
         let classes =
             [POLLIN | POLLRDNORM | POLLHUP | POLLERR, POLLOUT | POLLWRNORM | POLLERR, POLLPRI];
+        let mut asked = 0;
         for (set, class) in found.iter_mut().zip(classes) {
             if let Some(word) = set.get_mut(word).filter(|word| **word & bit != 0) {
+                asked |= class;
                 if mask & class == 0 {
                     *word &= !bit;
                 } else {
@@ -139,13 +164,13 @@ fn select_until(call: &mut Call<'_>, timeout: Option<u64>) -> Outcome {
                 }
             }
         }
-        files.push(file);
+        files.push((file, asked));
     }
     let limit = deadline(call, timeout);
     if ready == 0 && rt::clock::now() < limit {
         let waiter = call.task.waiter();
-        let next = files.iter().map(|file| file.watch(waiter)).min().unwrap_or(u64::MAX);
-        return Err(Stop::Wait(limit.min(next)));
+        let next = files.iter().map(|(file, events)| file.watch(waiter, *events)).min();
+        return Err(Stop::Wait(limit.min(next.unwrap_or(u64::MAX))));
     }
     for (index, set) in found.iter().enumerate() {
         let address = call.argument(index + 1);
@@ -185,7 +210,7 @@ pub(super) fn pselect6(call: &mut Call<'_>) -> Outcome {
 
 fn create(call: &Call<'_>, close_on_exec: bool) -> Outcome {
     let file = OpenFile::new(
-        Object::Epoll(Epoll::default()),
+        Object::Epoll(Rc::new(Epoll::default())),
         None,
         O_RDWR,
         b"anon_inode:[eventpoll]".to_vec(),
@@ -202,21 +227,17 @@ pub(super) fn epoll_create1(call: &mut Call<'_>) -> Outcome {
     if flags & !O_CLOEXEC != 0 { Err(Errno::EINVAL.into()) } else { create(call, flags != 0) }
 }
 
+/// Files that are always ready cannot be watched.
+fn is_pollable(file: &OpenFile) -> bool {
+    let is_plain = file.node.as_ref().is_some_and(|node| {
+        matches!(node.file_type(), crate::linux::S_IFREG | crate::linux::S_IFDIR)
+    });
+    !is_plain || !matches!(file.object, Object::Node | Object::Text(_))
+}
+
 pub(super) fn epoll_ctl(call: &mut Call<'_>) -> Outcome {
-    let instance = call.file(0)?;
-    let file = call.file(2)?;
-    let Object::Epoll(epoll) = &instance.object else { return Err(Errno::EINVAL.into()) };
-    if Rc::ptr_eq(&instance, &file) {
-        return Err(Errno::EINVAL.into());
-    }
-    let is_plain = matches!(file.object, Object::Node | Object::Text(_))
-        && file.node.as_ref().is_some_and(|node| {
-            matches!(node.file_type(), crate::linux::S_IFREG | crate::linux::S_IFDIR)
-        });
-    if is_plain {
-        return Err(Errno::EPERM.into());
-    }
-    let (events, data) = if call.argument(1) == crate::file::epoll::DELETE {
+    let operation = call.argument(1);
+    let (events, data) = if operation == epoll::DELETE {
         (0, 0)
     } else {
         let bytes: [u8; 12] = guest::read(call.argument(3))?;
@@ -226,31 +247,56 @@ pub(super) fn epoll_ctl(call: &mut Call<'_>) -> Outcome {
             u64::from_le_bytes(data.try_into().unwrap_or_default()),
         )
     };
-    epoll.control(call.argument(1), call.int(2), &file, events, data)?;
+    let (instance, file) = (call.file(0)?, call.file(2)?);
+    if !is_pollable(&file) {
+        return Err(Errno::EPERM.into());
+    }
+    let Object::Epoll(epoll) = &instance.object else { return Err(Errno::EINVAL.into()) };
+    let goes_with_exclusive = POLLIN | POLLOUT | POLLERR | POLLHUP | EPOLLWAKEUP | EPOLLET;
+    let is_odd =
+        events & EPOLLEXCLUSIVE != 0 && events & !(goes_with_exclusive | EPOLLEXCLUSIVE) != 0;
+    if Rc::ptr_eq(&instance, &file) || is_odd && operation != epoll::DELETE {
+        return Err(Errno::EINVAL.into());
+    }
+    let poll = |file: &OpenFile| mask_of(call, file);
+    let added = epoll.control(operation, call.int(2), &file, events, data, &poll)?;
+    if let (Some(observer), Object::Signal(_)) = (added, &file.object) {
+        call.task.pending.borrow().observers.observe(observer.clone());
+        call.task.process.pending.borrow().observers.observe(observer);
+    }
     Ok(0)
 }
 
+/// Size of a `struct epoll_event`, which is packed.
+const EVENT: usize = 12;
+/// Most events of one wait.
+const MAX_EVENTS: usize = 4096;
+
 fn wait_until(call: &mut Call<'_>, timeout: Option<u64>) -> Outcome {
     let instance = call.file(0)?;
-    let Object::Epoll(epoll) = &instance.object else { return Err(Errno::EINVAL.into()) };
     let count = call.int(2);
-    if count <= 0 {
+    if count <= 0 || count > i32::MAX / EVENT as i32 {
         return Err(Errno::EINVAL.into());
     }
-    let limit = deadline(call, timeout);
-    let may_wait = rt::clock::now() < limit;
-    let waiter = may_wait.then(|| call.task.waiter());
-    let (ready, next) = epoll.ready((count as usize).min(1024), waiter);
-    if ready.is_empty() {
-        return if may_wait { Err(Stop::Wait(limit.min(next))) } else { Ok(0) };
-    }
-    let mut out = Vec::with_capacity(12 * ready.len());
-    for (events, data) in &ready {
+    guest::check(call.argument(1), (count as usize * EVENT) as u64)?;
+    let Object::Epoll(epoll) = &instance.object else { return Err(Errno::EINVAL.into()) };
+    let next = epoll.tick();
+    let mut out: Vec<u8> = Vec::new();
+    let limit = (count as usize).min(MAX_EVENTS);
+    let ready = epoll.take_ready(limit, &|file| mask_of(call, file), |events, data| {
         out.extend_from_slice(&events.to_le_bytes());
         out.extend_from_slice(&data.to_le_bytes());
+    });
+    if ready > 0 {
+        guest::write_bytes(call.argument(1), &out)?;
+        return Ok(ready as u64);
     }
-    guest::write_bytes(call.argument(1), &out)?;
-    Ok(ready.len() as u64)
+    let limit = deadline(call, timeout);
+    if limit == 0 || limit != u64::MAX && rt::clock::now() >= limit {
+        return Ok(0);
+    }
+    epoll.join(call.task.waiter());
+    Err(Stop::Wait(limit.min(next)))
 }
 
 fn milliseconds(value: i32) -> Option<u64> {

@@ -1,29 +1,19 @@
-//! Sockets (socket(2), unix(7)). Other families than unix are refused and counted.
+//! Sockets but for their messages and options (socket(2), bind(2), connect(2), accept(2), ...).
 
-use super::{Call, Outcome, read_vectors};
+use super::{Call, Outcome};
 use crate::{
-    file::{
-        Kind, Node, Object, OpenFile,
-        open::identity_of,
-        socket::{MAX_FILES, Socket, Style},
+    file::{Kind, Node, Object, OpenFile, open::identity_of},
+    linux::{AT_FDCWD, Errno, O_CLOEXEC, O_NONBLOCK, O_RDWR, S_IFSOCK},
+    machine::guest,
+    net::{
+        Address, Family, Manner, Network, Socket, Style,
+        address::{Encoded, MAX_ADDRESS},
+        interfaces,
+        socket::{Phase, Shut},
     },
-    linux::{AT_FDCWD, Errno, O_CLOEXEC, O_NONBLOCK, O_RDWR, S_IFSOCK, SIGPIPE},
-    machine::guest::{self, Sink, Source},
-    wait::Stop,
 };
-use alloc::{rc::Rc, vec::Vec};
+use alloc::rc::Rc;
 use core::cell::RefCell;
-
-const AF_UNIX: u16 = 1;
-const MSG_PEEK: u64 = 2;
-const MSG_TRUNC: u64 = 0x20;
-const MSG_DONTWAIT: u64 = 0x40;
-const MSG_NOSIGNAL: u64 = 0x4000;
-const MSG_CMSG_CLOEXEC: u64 = 0x4000_0000;
-const MSG_CTRUNC: u32 = 8;
-const SOL_SOCKET: u64 = 1;
-const SCM_RIGHTS: u32 = 1;
-const SCM_CREDENTIALS: u32 = 2;
 
 fn style_of(kind: u64) -> Result<Style, Errno> {
     match kind & 0xf {
@@ -34,8 +24,9 @@ fn style_of(kind: u64) -> Result<Style, Errno> {
     }
 }
 
-fn flags_of(kind: u64) -> u32 {
-    kind as u32 & (O_CLOEXEC | O_NONBLOCK)
+fn flags_of(kind: u64) -> Result<u32, Errno> {
+    let flags = kind as u32 & !0xf;
+    if flags & !(O_CLOEXEC | O_NONBLOCK) == 0 { Ok(flags) } else { Err(Errno::EINVAL) }
 }
 
 fn install(call: &Call<'_>, socket: Rc<Socket>, flags: u32) -> Result<u64, Errno> {
@@ -48,32 +39,81 @@ fn install(call: &Call<'_>, socket: Rc<Socket>, flags: u32) -> Result<u64, Errno
     call.install(file, flags & O_CLOEXEC != 0)
 }
 
-pub(super) fn socket(call: &mut Call<'_>) -> Outcome {
-    let (family, kind) = (call.argument(0), call.argument(1));
-    if family != u64::from(AF_UNIX) {
-        crate::gap!(call.system, "socket: families other than AF_UNIX");
-        return Err(Errno::EAFNOSUPPORT.into());
+/// Family, style and protocol of a new socket.
+///
+/// # Errors
+/// `EAFNOSUPPORT`, `EPROTONOSUPPORT`, `ESOCKTNOSUPPORT`, `EPERM` for raw sockets, as for a process without CAP_NET_RAW.
+fn kind_of(call: &mut Call<'_>) -> Result<(Family, Style, u32), Errno> {
+    let (number, kind, protocol) = (call.argument(0), call.argument(1), call.argument(2) as u32);
+    let family = u16::try_from(number).ok().and_then(Family::of_number);
+    match (family, kind & 0xf) {
+        // AF_PACKET, and raw sockets of IP.
+        (None, _) if number == 17 => Err(Errno::EPERM),
+        (Some(Family::Inet | Family::Inet6), 3) => {
+            crate::gap!(call.system, "socket: raw sockets");
+            Err(Errno::EPERM)
+        }
+        (None, _) => {
+            crate::gap!(call.system, "socket: families other than unix, IP and netlink");
+            Err(Errno::EAFNOSUPPORT)
+        }
+        (Some(Family::Netlink), 2 | 3) if protocol == 0 => {
+            Ok((Family::Netlink, Style::Datagram, 0))
+        }
+        (Some(Family::Netlink), 2 | 3) => {
+            crate::gap!(call.system, "socket: netlink protocols other than route");
+            Err(Errno::EPROTONOSUPPORT)
+        }
+        (Some(Family::Unix), 3) => Ok((Family::Unix, Style::Datagram, 0)),
+        (Some(Family::Unix), _) if protocol > 1 => Err(Errno::EPROTONOSUPPORT),
+        (Some(Family::Unix), _) => Ok((Family::Unix, style_of(kind)?, 0)),
+        (Some(family), _) => match (style_of(kind)?, protocol) {
+            (Style::Stream, 0 | 6) => Ok((family, Style::Stream, 6)),
+            (Style::Datagram, 0 | 17) => Ok((family, Style::Datagram, 17)),
+            // Ping sockets are for groups that net.ipv4.ping_group_range names; it names none.
+            (Style::Datagram, 1 | 58) => Err(Errno::EACCES),
+            (Style::Packet, _) => Err(Errno::ESOCKTNOSUPPORT),
+            (_, protocol) if protocol > 255 => Err(Errno::EINVAL),
+            _ => Err(Errno::EPROTONOSUPPORT),
+        },
     }
-    let socket = Socket::new(style_of(kind)?);
-    install(call, socket, flags_of(kind)).map_err(Into::into)
+}
+
+fn make(call: &Call<'_>, kind: (Family, Style, u32)) -> Rc<Socket> {
+    let network: &Rc<Network> = &call.system.network;
+    Socket::new(network, kind.0, kind.1, kind.2, identity_of(&call.task.process))
+}
+
+pub(super) fn socket(call: &mut Call<'_>) -> Outcome {
+    let flags = flags_of(call.argument(1))?;
+    let kind = kind_of(call)?;
+    let socket = make(call, kind);
+    install(call, socket, flags).map_err(Into::into)
 }
 
 pub(super) fn socketpair(call: &mut Call<'_>) -> Outcome {
-    if call.argument(0) != u64::from(AF_UNIX) {
-        return Err(Errno::EAFNOSUPPORT.into());
+    let flags = flags_of(call.argument(1))?;
+    let kind = kind_of(call)?;
+    if kind.0 != Family::Unix {
+        return Err(Errno::EOPNOTSUPP.into());
     }
-    let style = style_of(call.argument(1))?;
-    let flags = flags_of(call.argument(1));
-    let (one, other) = (Socket::new(style), Socket::new(style));
+    let (one, other) = (make(call, kind), make(call, kind));
     Socket::pair(&one, &other, identity_of(&call.task.process));
+    let take_back = |fd: u64| {
+        let _ = call.task.files.borrow().borrow_mut().remove(fd as i32);
+    };
     // Each file keeps its own end; the ends know each other weakly.
     let first = install(call, one, flags)?;
-    let second = install(call, other, flags)?;
-    guest::write(call.argument(3), &[first as i32, second as i32])?;
+    let second = install(call, other, flags).inspect_err(|_| take_back(first))?;
+    guest::write(call.argument(3), &[first as i32, second as i32]).inspect_err(|_| {
+        take_back(first);
+        take_back(second);
+    })?;
     Ok(0)
 }
 
-fn own(call: &Call<'_>, index: usize) -> Result<(Rc<Socket>, Rc<OpenFile>), Errno> {
+/// The socket of a descriptor argument, and its file.
+pub(super) fn own(call: &Call<'_>, index: usize) -> Result<(Rc<Socket>, Rc<OpenFile>), Errno> {
     let file = call.file(index)?;
     match &file.object {
         Object::Socket(socket) => Ok((socket.clone(), file)),
@@ -81,28 +121,38 @@ fn own(call: &Call<'_>, index: usize) -> Result<(Rc<Socket>, Rc<OpenFile>), Errn
     }
 }
 
-/// Reads a unix address: the bytes after the family.
-fn address(at: u64, length: u64) -> Result<Vec<u8>, Errno> {
-    if !(2..=110).contains(&length) {
-        return Err(Errno::EINVAL);
-    }
-    let mut bytes = alloc::vec![0; length as usize];
-    guest::read_bytes(at, &mut bytes)?;
-    if bytes.get(..2) != Some(&AF_UNIX.to_le_bytes()) {
-        return Err(Errno::EAFNOSUPPORT);
-    }
-    bytes.drain(..2);
-    if bytes.first().is_some_and(|byte| *byte != 0) {
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-        bytes.truncate(end);
-    }
-    Ok(bytes)
+/// How a call on a file waits.
+pub(super) fn manner<'a>(call: &Call<'a>, file: &OpenFile) -> Manner<'a> {
+    Manner { non_blocking: file.flags() & O_NONBLOCK != 0, task: call.task }
 }
 
-/// The socket that an address names.
-fn find(call: &Call<'_>, name: &[u8]) -> Result<Rc<Socket>, Errno> {
+/// Reads an address of the guest's for a socket.
+pub(super) fn read_address(socket: &Socket, at: u64, length: u64) -> Result<Address, Errno> {
+    let length = length as u32 as i32;
+    let mut buffer = [0; MAX_ADDRESS];
+    let place = usize::try_from(length).ok().and_then(|length| buffer.get_mut(..length));
+    let bytes = place.ok_or(Errno::EINVAL)?;
+    guest::read_bytes(at, bytes)?;
+    Address::decode(bytes, socket.family)
+}
+
+/// Writes an address, as much as there is room for, and its whole length.
+pub(super) fn write_address(encoded: &Encoded, at: u64, length_at: u64) -> Result<(), Errno> {
+    if at == 0 {
+        return Ok(());
+    }
+    let room: i32 = guest::read(length_at)?;
+    let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
+    let bytes = encoded.bytes();
+    guest::write_bytes(at, bytes.get(..room.min(bytes.len())).unwrap_or_default())?;
+    guest::write(length_at, &(bytes.len() as u32))
+}
+
+/// The unix socket that an address names.
+pub(super) fn find(call: &Call<'_>, address: &Address) -> Result<Rc<Socket>, Errno> {
+    let name = address.unix().ok_or(Errno::EINVAL)?;
     if name.first() == Some(&0) {
-        return call.system.sockets.find(name).ok_or(Errno::ECONNREFUSED);
+        return call.system.network.find_name(name).ok_or(Errno::ECONNREFUSED);
     }
     if name.is_empty() {
         return Err(Errno::EINVAL);
@@ -120,79 +170,132 @@ fn find(call: &Call<'_>, name: &[u8]) -> Result<Rc<Socket>, Errno> {
 
 pub(super) fn bind(call: &mut Call<'_>) -> Outcome {
     let (socket, _) = own(call, 0)?;
-    let name = address(call.argument(1), call.argument(2))?;
-    if !socket.name.borrow().is_empty() {
-        return Err(Errno::EINVAL.into());
+    let address = read_address(&socket, call.argument(1), call.argument(2))?;
+    match (socket.family, address) {
+        (Family::Unix, Address::Unix(name)) => bind_unix(call, &socket, name)?,
+        (Family::Netlink, Address::Netlink(port, groups)) => socket.bind_netlink(port, groups)?,
+        (Family::Inet | Family::Inet6, Address::Internet(to)) => {
+            let is_other = socket.family == Family::Inet6 && call.argument(2) < 24;
+            if is_other {
+                return Err(Errno::EINVAL.into());
+            }
+            socket.bind_internet(to)?;
+        }
+        // AF_UNSPEC with "any" is taken for AF_INET, as ever.
+        (Family::Inet, Address::None) => {
+            let any = core::net::SocketAddr::from(([0, 0, 0, 0], port_of(call)?));
+            socket.bind_internet(any)?;
+        }
+        (Family::Inet6, Address::None) => return Err(Errno::EAFNOSUPPORT.into()),
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(0)
+}
+
+/// The port of a `struct sockaddr_in` whose family is AF_UNSPEC and whose address must be "any".
+fn port_of(call: &Call<'_>) -> Result<u16, Errno> {
+    if call.argument(2) < 16 {
+        return Err(Errno::EINVAL);
+    }
+    let bytes: [u8; 8] = guest::read(call.argument(1))?;
+    let [_, _, high, low, ip @ ..] = bytes;
+    if ip == [0; 4] { Ok(u16::from_be_bytes([high, low])) } else { Err(Errno::EAFNOSUPPORT) }
+}
+
+fn bind_unix(call: &Call<'_>, socket: &Rc<Socket>, name: Rc<[u8]>) -> Result<(), Errno> {
+    if !socket.local.borrow().is_none() {
+        return Err(Errno::EINVAL);
     }
     if name.is_empty() {
-        let (random, _) = crate::file::device::random();
-        let name = alloc::format!("\0{:05x}", random & 0xf_ffff).into_bytes();
-        call.system.sockets.bind(&name, &socket)?;
-        *socket.name.borrow_mut() = name;
-        return Ok(0);
+        bind_any_name(call, socket)?;
+        return Ok(());
     }
     if name.first() == Some(&0) {
-        call.system.sockets.bind(&name, &socket)?;
+        call.system.network.bind_name(&name, socket)?;
     } else {
-        let credentials = call.task.credentials();
-        let mode = S_IFSOCK | (0o777 & !call.task.place().mask.get());
-        call.at(AT_FDCWD, &name, |walker| {
-            let found = walker.walk(&name, false)?;
-            if found.node.is_some() {
-                return Err(Errno::EADDRINUSE);
-            }
-            walker.check_change(&found.directory, None)?;
-            let kind = Kind::Socket(RefCell::new(Rc::downgrade(&socket)));
-            let node = Node::new(
-                kind,
-                mode,
-                credentials.users[3],
-                credentials.groups[3],
-                0,
-                found.directory.device,
-            );
-            found.directory.link(&found.name, node)
-        })?;
+        bind_path(call, socket, &name)?;
     }
-    *socket.name.borrow_mut() = name;
-    Ok(0)
+    *socket.local.borrow_mut() = Address::Unix(name);
+    Ok(())
+}
+
+/// Gives a socket an abstract name of five digits (autobind, unix(7)).
+pub(super) fn bind_any_name(call: &Call<'_>, socket: &Rc<Socket>) -> Result<(), Errno> {
+    for _ in 0..0x10_0000 {
+        let (random, _) = crate::file::device::random();
+        let name: Rc<[u8]> = alloc::format!("\0{:05x}", random & 0xf_ffff).into_bytes().into();
+        if call.system.network.bind_name(&name, socket).is_ok() {
+            *socket.local.borrow_mut() = Address::Unix(name);
+            return Ok(());
+        }
+    }
+    Err(Errno::ENOSPC)
+}
+
+fn bind_path(call: &Call<'_>, socket: &Rc<Socket>, name: &[u8]) -> Result<(), Errno> {
+    let credentials = call.task.credentials();
+    let mode = S_IFSOCK | (0o777 & !call.task.place().mask.get());
+    call.at(AT_FDCWD, name, |walker| {
+        let found = walker.walk(name, false)?;
+        if found.node.is_some() {
+            return Err(Errno::EADDRINUSE);
+        }
+        walker.check_change(&found.directory, None)?;
+        let kind = Kind::Socket(RefCell::new(Rc::downgrade(socket)));
+        let node = Node::new(
+            kind,
+            mode,
+            credentials.users[3],
+            credentials.groups[3],
+            0,
+            found.directory.device,
+        );
+        found.directory.link(&found.name, node)
+    })
 }
 
 pub(super) fn listen(call: &mut Call<'_>) -> Outcome {
     let (socket, _) = own(call, 0)?;
-    socket.listen(call.argument(1).min(4096) as usize)?;
-    socket.peer_identity.set(identity_of(&call.task.process));
+    // A negative backlog is the longest.
+    let backlog = usize::try_from(call.int(1)).unwrap_or(usize::MAX);
+    socket.listen(backlog, identity_of(&call.task.process))?;
     Ok(0)
 }
 
 pub(super) fn connect(call: &mut Call<'_>) -> Outcome {
     let (socket, file) = own(call, 0)?;
-    let name = address(call.argument(1), call.argument(2))?;
-    let target = find(call, &name)?;
-    let identity = identity_of(&call.task.process);
-    socket.connect(&target, identity, file.flags() & O_NONBLOCK != 0, call.task.waiter())?;
+    let address = read_address(&socket, call.argument(1), call.argument(2))?;
+    let how = manner(call, &file);
+    match (&address, socket.style) {
+        (Address::None, Style::Datagram) => socket.connect_datagram(&address, None)?,
+        (Address::None, _) if socket.family.is_internet() => socket.dissolve(),
+        (Address::None, _) => return Err(Errno::EINVAL.into()),
+        (Address::Netlink(port, _), _) => {
+            if *port != 0 {
+                return Err(Errno::ECONNREFUSED.into());
+            }
+            if socket.local.borrow().is_none() {
+                socket.bind_netlink(0, 0)?;
+            }
+        }
+        (Address::Unix(_), Style::Datagram) => {
+            let target = find(call, &address)?;
+            socket.connect_datagram(&address, Some(&target))?;
+        }
+        (Address::Unix(_), _) => {
+            let target = find(call, &address)?;
+            socket.connect_unix(&target, identity_of(&call.task.process), how)?;
+        }
+        (Address::Internet(_), Style::Datagram) => socket.connect_datagram(&address, None)?,
+        (Address::Internet(to), _) => socket.connect_internet(*to, how)?,
+    }
     Ok(0)
-}
-
-fn write_address(name: &[u8], at: u64, length_at: u64) -> Result<(), Errno> {
-    if at == 0 {
-        return Ok(());
-    }
-    let room: u32 = guest::read(length_at)?;
-    let mut bytes = AF_UNIX.to_le_bytes().to_vec();
-    bytes.extend_from_slice(name);
-    if name.first().is_some_and(|byte| *byte != 0) {
-        bytes.push(0);
-    }
-    let count = bytes.len().min(room as usize);
-    guest::write_bytes(at, bytes.get(..count).unwrap_or_default())?;
-    guest::write(length_at, &(bytes.len() as u32))
 }
 
 fn accept_with(call: &mut Call<'_>, flags: u32) -> Outcome {
     let (socket, file) = own(call, 0)?;
-    let accepted = socket.accept(file.flags() & O_NONBLOCK != 0, call.task.waiter())?;
-    let name = accepted.peer().map_or_else(Vec::new, |peer| peer.name.borrow().clone());
+    let accepted = socket.accept(manner(call, &file))?;
+    let name = peer_address(&accepted).encode(accepted.family);
     write_address(&name, call.argument(1), call.argument(2))?;
     install(call, accepted, flags).map_err(Into::into)
 }
@@ -202,265 +305,83 @@ pub(super) fn accept(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn accept4(call: &mut Call<'_>) -> Outcome {
-    let flags = call.argument(3) as u32;
-    if flags & !(O_CLOEXEC | O_NONBLOCK) != 0 {
-        return Err(Errno::EINVAL.into());
-    }
+    let flags = flags_of(call.argument(3) & !0xf).and_then(|flags| {
+        if call.argument(3) & 0xf == 0 { Ok(flags) } else { Err(Errno::EINVAL) }
+    })?;
     accept_with(call, flags)
 }
 
 pub(super) fn shutdown(call: &mut Call<'_>) -> Outcome {
     let (socket, _) = own(call, 0)?;
-    socket.shutdown(call.argument(1))?;
+    let how = match call.argument(1) {
+        0 => Shut { receive: true, send: false },
+        1 => Shut { receive: false, send: true },
+        2 => Shut { receive: true, send: true },
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    socket.shutdown(how)?;
     Ok(0)
 }
 
 pub(super) fn getsockname(call: &mut Call<'_>) -> Outcome {
     let (socket, _) = own(call, 0)?;
-    let name = socket.name.borrow().clone();
+    let name = socket.local.borrow().encode(socket.family);
     write_address(&name, call.argument(1), call.argument(2))?;
     Ok(0)
+}
+
+/// The address of a socket's peer: a unix peer may have got its name after it was connected.
+pub(super) fn peer_address(socket: &Socket) -> Address {
+    match socket.peer().filter(|_| socket.family == Family::Unix) {
+        Some(peer) => peer.local.borrow().clone(),
+        None => socket.remote.borrow().clone(),
+    }
 }
 
 pub(super) fn getpeername(call: &mut Call<'_>) -> Outcome {
     let (socket, _) = own(call, 0)?;
-    let peer = socket.peer().ok_or(Errno::ENOTCONN)?;
-    let name = peer.name.borrow().clone();
+    let is_connected = match socket.phase.get() {
+        Phase::Connected => true,
+        Phase::Closed => socket.family == Family::Unix,
+        _ => socket.family == Family::Netlink,
+    };
+    if !is_connected {
+        return Err(Errno::ENOTCONN.into());
+    }
+    let name = peer_address(&socket).encode(socket.family);
     write_address(&name, call.argument(1), call.argument(2))?;
     Ok(0)
 }
 
-fn send(
-    call: &mut Call<'_>,
-    pieces: &[(u64, u64)],
-    flags: u64,
-    name: Option<Vec<u8>>,
-    files: &[Rc<OpenFile>],
-) -> Outcome {
-    let (socket, file) = own(call, 0)?;
-    let target = match name {
-        Some(_) if socket.style != Style::Datagram => None,
-        Some(name) => Some(find(call, &name)?),
-        None => None,
-    };
-    let identity = identity_of(&call.task.process);
-    let non_blocking = flags & MSG_DONTWAIT != 0 || file.flags() & O_NONBLOCK != 0;
-    let mut state = call.task.call.get();
-    let total: u64 = pieces.iter().map(|(_, length)| *length).sum();
-    loop {
-        let mut skip = state.progress as u64;
-        let rest: Vec<(u64, u64)> = pieces
-            .iter()
-            .map(|(base, length)| {
-                let skipped = skip.min(*length);
-                skip -= skipped;
-                (base + skipped, length - skipped)
-            })
-            .collect();
-        let first = state.progress == 0;
-        let attached = if first { files } else { &[] };
-        match socket.send(
-            &mut Source::pieces(&rest),
-            attached,
-            target.clone(),
-            identity,
-            non_blocking,
-            call.task.waiter(),
-        ) {
-            Ok(count) => {
-                state.progress += count;
-                if state.progress as u64 >= total
-                    || socket.style != Style::Stream
-                    || non_blocking
-                    || count == 0
-                {
-                    return Ok(state.progress as u64);
-                }
-                call.task.call.set(state);
-            }
-            Err(Stop::Errno(_)) if state.progress > 0 => return Ok(state.progress as u64),
-            Err(stop) => {
-                if stop == Stop::Errno(Errno::EPIPE) && flags & MSG_NOSIGNAL == 0 {
-                    call.signal_self(SIGPIPE);
-                }
-                return Err(stop);
-            }
+/// ioctl(2) on a socket.
+pub(super) fn ioctl(call: &mut Call<'_>, socket: &Socket, request: u32, argument: u64) -> Outcome {
+    match request {
+        // SIOCOUTQ, SIOCATMARK.
+        0x5411 => guest::write(argument, &(socket.unsent() as u32))?,
+        0x8905 => guest::write(argument, &0_u32)?,
+        interfaces::GET_LIST => list_interfaces(argument)?,
+        request if interfaces::is_request(request) => {
+            let mut ifreq: [u8; interfaces::REQUEST] = guest::read(argument)?;
+            interfaces::answer(request, &mut ifreq)?;
+            guest::write(argument, &ifreq)?;
         }
-    }
-}
-
-pub(super) fn sendto(call: &mut Call<'_>) -> Outcome {
-    let name = if call.argument(4) == 0 {
-        None
-    } else {
-        Some(address(call.argument(4), call.argument(5))?)
-    };
-    let (base, length, flags) = (call.argument(1), call.argument(2), call.argument(3));
-    send(call, &[(base, length)], flags, name, &[])
-}
-
-pub(super) fn sendmsg(call: &mut Call<'_>) -> Outcome {
-    let header: [u64; 7] = guest::read(call.argument(1))?;
-    let [name, name_length, vectors, count, control, control_length, _] = header;
-    let pieces = read_vectors(vectors, count)?;
-    let name = if name == 0 { None } else { Some(address(name, name_length & 0xffff_ffff)?) };
-    let files = read_control(call, control, control_length)?;
-    let flags = call.argument(2);
-    send(call, &pieces, flags, name, &files)
-}
-
-/// The files of SCM_RIGHTS messages.
-fn read_control(call: &Call<'_>, at: u64, length: u64) -> Result<Vec<Rc<OpenFile>>, Errno> {
-    let mut files = Vec::new();
-    let mut offset = 0;
-    while at != 0 && offset + 16 <= length {
-        let size: u64 = guest::read(at + offset)?;
-        let [level, kind]: [u32; 2] = guest::read(at + offset + 8)?;
-        if size < 16 || offset + size > length {
-            return Err(Errno::EINVAL);
-        }
-        if u64::from(level) == SOL_SOCKET && kind == SCM_RIGHTS {
-            for index in 0..(size - 16) / 4 {
-                let fd: i32 = guest::read(at + offset + 16 + 4 * index)?;
-                files.push(call.file_of(fd)?);
-            }
-            if files.len() > MAX_FILES {
-                return Err(Errno::EINVAL);
-            }
-        }
-        offset += size.next_multiple_of(8);
-    }
-    Ok(files)
-}
-
-pub(super) fn recvfrom(call: &mut Call<'_>) -> Outcome {
-    let (socket, file) = own(call, 0)?;
-    let flags = call.argument(3);
-    let non_blocking = flags & MSG_DONTWAIT != 0 || file.flags() & O_NONBLOCK != 0;
-    let mut sink = Sink::guest(call.argument(1), call.argument(2).min(0x7fff_f000) as usize);
-    let received =
-        socket.receive(&mut sink, flags & MSG_PEEK != 0, non_blocking, call.task.waiter())?;
-    if call.argument(4) != 0 {
-        write_address(&received.sender, call.argument(4), call.argument(5))?;
-    }
-    Ok(if flags & MSG_TRUNC != 0 && socket.style != Style::Stream {
-        received.whole
-    } else {
-        received.count
-    } as u64)
-}
-
-pub(super) fn recvmsg(call: &mut Call<'_>) -> Outcome {
-    let (socket, file) = own(call, 0)?;
-    let flags = call.argument(2);
-    let at = call.argument(1);
-    let [name, name_length, vectors, count, control, control_length, _]: [u64; 7] =
-        guest::read(at)?;
-    let pieces = read_vectors(vectors, count)?;
-    let non_blocking = flags & MSG_DONTWAIT != 0 || file.flags() & O_NONBLOCK != 0;
-    let mut sink = Sink::pieces(&pieces);
-    let received =
-        socket.receive(&mut sink, flags & MSG_PEEK != 0, non_blocking, call.task.waiter())?;
-    let mut out_flags = if received.whole > received.count && socket.style != Style::Stream {
-        MSG_TRUNC as u32
-    } else {
-        0
-    };
-    let mut used = 0;
-    if socket.passes_identity.get() && control_length >= 32 {
-        let (pid, uid, gid) = received.identity;
-        guest::write(control, &28_u64)?;
-        guest::write(
-            control + 8,
-            &[SOL_SOCKET as u32, SCM_CREDENTIALS, pid.cast_unsigned(), uid, gid],
-        )?;
-        used = 32;
-    }
-    if !received.files.is_empty() {
-        let room = control_length.saturating_sub(used + 16) / 4;
-        let mut fds = Vec::new();
-        for file in received.files.iter().take(room as usize) {
-            match call.install(file.clone(), flags & MSG_CMSG_CLOEXEC != 0) {
-                Ok(fd) => fds.push(fd as i32),
-                Err(_) => break,
-            }
-        }
-        if fds.len() < received.files.len() {
-            out_flags |= MSG_CTRUNC;
-        }
-        if !fds.is_empty() {
-            let size = 16 + 4 * fds.len() as u64;
-            guest::write(control + used, &size)?;
-            guest::write(control + used + 8, &[SOL_SOCKET as u32, SCM_RIGHTS])?;
-            guest::write_bytes(control + used + 16, zerocopy::IntoBytes::as_bytes(fds.as_slice()))?;
-            used += size.next_multiple_of(8).min(control_length - used);
-        }
-    }
-    if name != 0 {
-        let mut bytes = AF_UNIX.to_le_bytes().to_vec();
-        bytes.extend_from_slice(&received.sender);
-        let is_named = !received.sender.is_empty();
-        let count =
-            if is_named { bytes.len().min((name_length & 0xffff_ffff) as usize) } else { 0 };
-        guest::write_bytes(name, bytes.get(..count).unwrap_or_default())?;
-        guest::write(at + 8, &(count as u32))?;
-    }
-    guest::write(at + 40, &used)?;
-    guest::write(at + 48, &out_flags)?;
-    Ok(received.count as u64)
-}
-
-pub(super) fn setsockopt(call: &mut Call<'_>) -> Outcome {
-    let (socket, _) = own(call, 0)?;
-    if call.argument(1) != SOL_SOCKET {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
-    if call.argument(4) < 4 {
-        return Err(Errno::EINVAL.into());
-    }
-    let value: u32 = guest::read(call.argument(3))?;
-    match call.argument(2) {
-        // SO_PASSCRED.
-        16 => socket.passes_identity.set(value != 0),
-        // SO_REUSEADDR, SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_LINGER, SO_SNDBUFFORCE, SO_RCVBUFFORCE: nothing of them shows between processes.
-        2 | 7 | 8 | 9 | 13 | 32 | 33 => {}
         _ => {
-            crate::gap!(call.system, "setsockopt");
-            return Err(Errno::ENOPROTOOPT.into());
+            crate::gap!(call.system, "ioctl on a socket");
+            return Err(Errno::ENOTTY.into());
         }
     }
     Ok(0)
 }
 
-pub(super) fn getsockopt(call: &mut Call<'_>) -> Outcome {
-    let (socket, _) = own(call, 0)?;
-    if call.argument(1) != SOL_SOCKET {
-        return Err(Errno::EOPNOTSUPP.into());
+/// SIOCGIFCONF: the length of a buffer and its address.
+fn list_interfaces(argument: u64) -> Result<(), Errno> {
+    let [length, buffer]: [u64; 2] = guest::read(argument)?;
+    let room = i32::try_from(length & 0xffff_ffff).map_err(|_| Errno::EINVAL)?;
+    let entry = interfaces::entry();
+    let fits = room as usize >= entry.len();
+    if buffer != 0 && fits {
+        guest::write(buffer, &entry)?;
     }
-    let room: u32 = guest::read(call.argument(4))?;
-    let (pid, uid, gid) = socket.peer_identity.get();
-    let words: Vec<u32> = match call.argument(2) {
-        3 => alloc::vec![match socket.style {
-            Style::Stream => 1,
-            Style::Datagram => 2,
-            Style::Packet => 5,
-        }],
-        4 => alloc::vec![0],
-        7 | 8 => alloc::vec![212_992],
-        16 => alloc::vec![u32::from(socket.passes_identity.get())],
-        17 => alloc::vec![pid.cast_unsigned(), uid, gid],
-        30 => alloc::vec![u32::from(socket.is_listening())],
-        38 => alloc::vec![0],
-        39 => alloc::vec![u32::from(AF_UNIX)],
-        2 | 9 => alloc::vec![0],
-        _ => {
-            crate::gap!(call.system, "getsockopt");
-            return Err(Errno::ENOPROTOOPT.into());
-        }
-    };
-    let bytes = zerocopy::IntoBytes::as_bytes(words.as_slice());
-    let count = bytes.len().min(room as usize);
-    guest::write_bytes(call.argument(3), bytes.get(..count).unwrap_or_default())?;
-    guest::write(call.argument(4), &(count as u32))?;
-    Ok(0)
+    let used = if buffer == 0 || fits { entry.len() as u32 } else { 0 };
+    guest::write(argument, &used)
 }

@@ -3,8 +3,8 @@
 //! Source of the numbers: Linux `arch/x86/entry/syscalls/syscall_64.tbl`. The coverage page (`docs/linux-coverage.md`) is generated from it.
 
 use super::{
-    Call, Outcome, descriptors, files, io, memory, metadata, poll, process, signals, sockets,
-    system_information, time,
+    Call, Outcome, descriptors, files, io, memory, messages, metadata, poll, process, signals,
+    socket_options, sockets, system_information, time,
 };
 use crate::{gap, linux::Errno, system::System, task::Task};
 use alloc::rc::Rc;
@@ -102,20 +102,20 @@ calls! {
     39 getpid Full process::getpid;
     40 sendfile Full io::sendfile;
     41 socket Partial sockets::socket;
-    42 connect Partial sockets::connect;
-    43 accept Partial sockets::accept;
-    44 sendto Partial sockets::sendto;
-    45 recvfrom Partial sockets::recvfrom;
-    46 sendmsg Partial sockets::sendmsg;
-    47 recvmsg Partial sockets::recvmsg;
-    48 shutdown Partial sockets::shutdown;
-    49 bind Partial sockets::bind;
-    50 listen Partial sockets::listen;
-    51 getsockname Partial sockets::getsockname;
-    52 getpeername Partial sockets::getpeername;
-    53 socketpair Partial sockets::socketpair;
-    54 setsockopt Partial sockets::setsockopt;
-    55 getsockopt Partial sockets::getsockopt;
+    42 connect Full sockets::connect;
+    43 accept Full sockets::accept;
+    44 sendto Partial messages::sendto;
+    45 recvfrom Partial messages::recvfrom;
+    46 sendmsg Partial messages::sendmsg;
+    47 recvmsg Partial messages::recvmsg;
+    48 shutdown Full sockets::shutdown;
+    49 bind Full sockets::bind;
+    50 listen Full sockets::listen;
+    51 getsockname Full sockets::getsockname;
+    52 getpeername Full sockets::getpeername;
+    53 socketpair Full sockets::socketpair;
+    54 setsockopt Partial socket_options::setsockopt;
+    55 getsockopt Partial socket_options::getsockopt;
     56 clone Full process::clone;
     57 fork Full process::fork;
     58 vfork Full process::vfork;
@@ -348,7 +348,7 @@ calls! {
     285 fallocate Partial io::fallocate;
     286 timerfd_settime Full descriptors::timerfd_settime;
     287 timerfd_gettime Full descriptors::timerfd_gettime;
-    288 accept4 Partial sockets::accept4;
+    288 accept4 Full sockets::accept4;
     289 signalfd4 Full descriptors::signalfd4;
     290 eventfd2 Full descriptors::eventfd2;
     291 epoll_create1 Full poll::epoll_create1;
@@ -359,7 +359,7 @@ calls! {
     296 pwritev Full io::pwritev;
     297 rt_tgsigqueueinfo Full signals::rt_tgsigqueueinfo;
     298 perf_event_open Refused;
-    299 recvmmsg None;
+    299 recvmmsg Partial messages::recvmmsg;
     300 fanotify_init Refused;
     301 fanotify_mark Refused;
     302 prlimit64 Full process::prlimit64;
@@ -367,7 +367,7 @@ calls! {
     304 open_by_handle_at Refused;
     305 clock_adjtime Refused;
     306 syncfs Full io::fsync;
-    307 sendmmsg None;
+    307 sendmmsg Partial messages::sendmmsg;
     308 setns Refused;
     309 getcpu Full system_information::getcpu;
     310 process_vm_readv Refused;

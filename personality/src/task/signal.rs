@@ -3,9 +3,9 @@
 use super::{Life, Process, Task};
 use crate::{
     linux::{
-        CLD_CONTINUED, CLD_STOPPED, Errno, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART,
-        SI_KERNEL, SIGCHLD, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG,
-        SIGWINCH,
+        CLD_CONTINUED, CLD_STOPPED, Errno, POLLIN, SA_NODEFER, SA_ONSTACK, SA_RESETHAND,
+        SA_RESTART, SI_KERNEL, SIGCHLD, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SIGTSTP, SIGTTIN,
+        SIGTTOU, SIGURG, SIGWINCH,
         layouts::{Sigaction, Sigaltstack, Siginfo},
     },
     machine::{
@@ -13,6 +13,7 @@ use crate::{
         state::{self, Vectors},
     },
     system::System,
+    wait::WaitQueue,
 };
 use alloc::{boxed::Box, collections::VecDeque, rc::Rc};
 use core::cell::{Cell, RefCell};
@@ -83,6 +84,8 @@ pub const IGNORE: u64 = 1;
 pub struct Pending {
     set: u64,
     queue: VecDeque<Siginfo>,
+    /// Those who are told of every signal (epoll over a signalfd).
+    pub observers: WaitQueue,
 }
 
 impl Pending {
@@ -101,6 +104,7 @@ impl Pending {
             self.queue.push_back(info);
         }
         self.set |= bit;
+        self.observers.wake_for(POLLIN);
     }
     /// Takes the first signal of a set: fatal faults first, then by number.
     pub fn take(&mut self, wanted: u64) -> Option<Siginfo> {
