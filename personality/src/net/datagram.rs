@@ -85,11 +85,9 @@ impl Socket {
         *self.remote.borrow_mut() = Address::None;
         self.phase.set(Phase::Fresh);
         let local = self.local.borrow().internet();
-        if let Some(local) = local {
-            if self.is_bound_by_itself.get() {
-                self.ports().release(self, local.port());
-                *self.local.borrow_mut() = Address::None;
-            }
+        if let Some(local) = local.filter(|_| self.is_bound_by_itself.get()) {
+            self.ports().release(self, local.port());
+            *self.local.borrow_mut() = Address::None;
         }
     }
 

@@ -201,10 +201,12 @@ impl Socket {
     /// # Errors
     /// `EINVAL` when it has one, `EADDRINUSE`.
     pub fn bind_netlink(self: &Rc<Self>, port: u32, groups: u32) -> Result<(), Errno> {
-        if let Address::Netlink(known, _) = *self.local.borrow() {
-            if port != 0 && port != known {
-                return Err(Errno::EINVAL);
-            }
+        let known = match *self.local.borrow() {
+            Address::Netlink(known, _) => known,
+            _ => 0,
+        };
+        if known != 0 && port != 0 && port != known {
+            return Err(Errno::EINVAL);
         }
         let mut taken = Vec::new();
         self.network.each(&mut |socket| {
@@ -214,10 +216,6 @@ impl Socket {
                 taken.push(*port);
             }
         });
-        let known = match *self.local.borrow() {
-            Address::Netlink(known, _) => known,
-            _ => 0,
-        };
         let wanted = if port != 0 { port } else { known };
         let port = if wanted != 0 {
             if taken.contains(&wanted) {

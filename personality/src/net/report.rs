@@ -4,11 +4,8 @@ use super::{
     Address, Family, Network, Socket, Style,
     socket::{Phase, Shut},
 };
-use alloc::{format, rc::Rc, string::String};
-use core::{
-    fmt::Write,
-    net::{IpAddr, SocketAddr},
-};
+use alloc::{format, rc::Rc, string::String, vec::Vec};
+use core::{fmt::Write, net::IpAddr};
 
 /// Files of /proc/sys/net and what is in them. Their last names tell them apart well enough.
 const SETTINGS: &[(&str, &str)] = &[
@@ -174,7 +171,7 @@ fn unix(network: &Network, out: &mut String) -> core::fmt::Result {
             None => writeln!(out),
             Some(name) => {
                 let shown = name.iter().map(|byte| if *byte == 0 { b'@' } else { *byte });
-                let shown: alloc::vec::Vec<u8> = shown.collect();
+                let shown: Vec<u8> = shown.collect();
                 writeln!(out, " {}", String::from_utf8_lossy(&shown))
             }
         });
@@ -204,7 +201,7 @@ fn sockstat(network: &Network, out: &mut String, family: Family) -> core::fmt::R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::{Ipv4Addr, Ipv6Addr};
+    use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
     #[test]
     fn addresses_are_words_of_the_machine() {

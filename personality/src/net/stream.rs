@@ -18,7 +18,7 @@ use alloc::{
 use core::net::SocketAddr;
 
 /// Longest backlog (net.core.somaxconn).
-pub const MAX_BACKLOG: usize = 4096;
+const MAX_BACKLOG: usize = 4096;
 
 impl Socket {
     /// Begins to listen, or changes the length of the backlog.

@@ -68,7 +68,7 @@ fn scan(call: &Call<'_>, mut each: impl FnMut(&Rc<OpenFile>, u32)) -> Result<u64
         let batch = batch.get_mut(..left.min(BATCH)).unwrap_or_default();
         guest::read_bytes(at, zerocopy::IntoBytes::as_mut_bytes(batch))?;
         for entry in &mut *batch {
-            let wanted = u32::from(entry.events as u16) | POLLERR | POLLHUP;
+            let wanted = u32::from(entry.events) | POLLERR | POLLHUP;
             let found = match call.file_of(entry.fd) {
                 _ if entry.fd < 0 => 0,
                 Err(_) => POLLNVAL,
@@ -80,7 +80,7 @@ fn scan(call: &Call<'_>, mut each: impl FnMut(&Rc<OpenFile>, u32)) -> Result<u64
                     mask
                 }
             };
-            entry.revents = found as _;
+            entry.revents = found as u16;
             ready += u64::from(found != 0);
         }
         for (index, entry) in batch.iter().enumerate() {

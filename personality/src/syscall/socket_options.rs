@@ -102,7 +102,7 @@ fn set_socket(socket: &Rc<Socket>, name: u64, value: &[u8]) -> Result<(), Errno>
         16 if socket.family == Family::Unix => options.passes_identity.set(is_on),
         16 if socket.family == Family::Netlink => {}
         18 => {
-            options.low_water.set(if number < 0 { i32::MAX as u32 } else { number.max(1) as u32 })
+            options.low_water.set(u32::try_from(number).unwrap_or(i32::MAX as u32).max(1));
         }
         // SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_MARK need CAP_NET_ADMIN.
         32 | 33 | 36 => return Err(Errno::EPERM),
