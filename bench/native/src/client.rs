@@ -2,7 +2,7 @@
 
 use crate::{
     desk::{Desk, Heard},
-    layer, sample,
+    layer, mark, sample,
 };
 use alloc::{format, string::String, vec::Vec};
 use contract::{
@@ -99,6 +99,8 @@ pub(crate) struct Client {
     space: Space,
     view: View,
     next: u64,
+    /// The next request is what a profile begins with.
+    pub(crate) is_profiled: bool,
 }
 
 fn named(name: &str) -> Result<u32, Failure> {
@@ -114,7 +116,8 @@ impl Client {
         space.zero(0, PAGES, access, POPULATE)?;
         let view = View::map(space, 0, PAGES, access)?;
         let deaths = Notification::create(Domain::OWN)?;
-        Ok(Self { desk, gate: Gate(named("compartments")?), layer, deaths, space, view, next: 1 })
+        let gate = Gate(named("compartments")?);
+        Ok(Self { desk, gate, layer, deaths, space, view, next: 1, is_profiled: false })
     }
 
     /// Says a request; the answer and the time just before the call.
@@ -127,6 +130,9 @@ impl Client {
         let rights = Rights::MAP_READ | Rights::MAP_WRITE | Rights::COPY;
         let message = Message::new(label, [PAGES, DIED, 0, 0]).with(self.space.slot(), rights);
         let message = message.with(self.deaths.slot(), Rights::SEND | Rights::COPY);
+        if self.is_profiled {
+            mark::begin();
+        }
         let asked = clock::now();
         let answer = self.gate.call(message, 0)?;
         let [length, ..] = answer.words;

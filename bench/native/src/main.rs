@@ -16,6 +16,7 @@ extern crate alloc;
 mod client;
 mod desk;
 mod layer;
+mod mark;
 mod sample;
 mod suites;
 

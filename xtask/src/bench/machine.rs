@@ -57,6 +57,20 @@ impl Flags {
     }
 }
 
+/// The command that boots a kernel.
+pub(crate) fn command(flags: &Flags, kernel: &Path, image: &Path, command_line: &str) -> Command {
+    let mut command = Command::new("qemu-system-x86_64");
+    command
+        .args(flags.arguments())
+        .args(["-nic", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel"])
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(image)
+        .args(["-append", command_line])
+        .stdin(Stdio::null());
+    command
+}
+
 /// Boots a kernel and gives what it printed on the serial line; an error when it does not end in time.
 pub(crate) fn run(
     flags: &Flags,
@@ -66,14 +80,7 @@ pub(crate) fn run(
     limit: Duration,
     mut on_line: impl FnMut(&str),
 ) -> Result<String> {
-    let mut child = Command::new("qemu-system-x86_64")
-        .args(flags.arguments())
-        .args(["-nic", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel"])
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(image)
-        .args(["-append", command_line])
-        .stdin(Stdio::null())
+    let mut child = command(flags, kernel, image, command_line)
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()

@@ -10,6 +10,7 @@ mod ours;
 mod packages;
 mod peer;
 mod picture;
+mod profile;
 mod report;
 mod suites;
 
@@ -40,6 +41,9 @@ pub(crate) struct Arguments {
     /// Write this run's figures to `bench/baseline.json`.
     #[arg(long)]
     save_baseline: bool,
+    /// Show where the instructions of a scenario go: start, total, or a figure of the suite micro.
+    #[arg(long, value_name = "SCENARIO")]
+    profile: Option<String>,
     /// Of the suite micro, only these figures, separated by commas.
     #[arg(long, value_delimiter = ',')]
     figure: Vec<String>,
@@ -72,6 +76,10 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     fs::create_dir_all(&out)?;
     let sources = root.join("bench/linux");
     let programs = peer::compile(&sources.join("src"), &out.join("programs"))?;
+    if let Some(scenario) = &arguments.profile {
+        let ours = ours::build(root, &out, &programs)?;
+        return profile::run(root, &out, &ours, &flags("start", arguments), scenario);
+    }
     let linux = match arguments.side {
         Side::Ours => None,
         _ => Some(peer::build(&sources, &out.join("linux"), &programs)?),

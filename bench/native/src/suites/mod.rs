@@ -9,7 +9,7 @@ mod start;
 use crate::{
     Bench,
     client::{Ended, Failure},
-    sample,
+    mark, sample,
 };
 use alloc::{format, vec::Vec};
 
@@ -22,6 +22,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("idle", idle::run),
     ("memory", memory::run),
     ("micro", micro::run),
+    ("profile", start::profile),
     ("start", start::run),
 ];
 
@@ -51,11 +52,15 @@ fn starts(
     let (mut start, mut total, mut burst) = (Vec::new(), Vec::new(), Vec::new());
     let mut failed = None;
     for round in 0..warm + rounds {
+        bench.client.is_profiled = round + 1 == warm + rounds;
         let mut created = Vec::with_capacity(parallel);
         for _ in 0..parallel {
             created.push(bench.client.create(NOTHING, false)?);
         }
         let ended = bench.client.wait(&created)?;
+        if bench.client.is_profiled {
+            mark::end();
+        }
         for compartment in &ended {
             match compartment.first_instruction() {
                 None => failed = Some(compartment.account()),

@@ -14,3 +14,8 @@ pub(super) fn run(bench: &mut Bench) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// A few starts, of which the last lies between the marks.
+pub(super) fn profile(bench: &mut Bench) -> Result<(), Failure> {
+    starts(bench, "compartment.seq", 1, 4, 3)
+}

@@ -1,0 +1,188 @@
+//! `cargo xtask bench --profile SCENARIO`: where the instructions of a scenario go, by program and function, exactly.
+//!
+//! ```text
+//! machine stops at the first mark -> every instruction is logged -> machine stops at the second mark
+//!                   gdb                        trace                          gdb
+//!                    `---------- addresses counted, then named (names) -----------'
+//! ```
+//! Nothing is sampled: QEMU runs one instruction per block and logs the address of each. Owns: scenarios, tables. Must not know: how anything on the
+//! machine works beyond the names of its programs.
+
+mod gdb;
+mod names;
+mod trace;
+
+use super::{
+    machine::{self, Flags},
+    ours::Ours,
+    report::number,
+};
+use crate::build;
+use anyhow::{Context, Result, bail};
+use names::Names;
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Stdio};
+use trace::Trace;
+
+/// Functions that the printed tables show; the file shows all.
+const SHOWN: usize = 40;
+/// Steps of the course that are shown.
+const STEPS: usize = 60;
+
+/// What to run and between which places.
+struct Scenario {
+    line: String,
+    /// Program and function where counting begins and ends.
+    from: (&'static str, &'static str),
+    to: (&'static str, &'static str),
+}
+
+impl Scenario {
+    /// `start`, `total`, or the name of a figure of the suite micro.
+    fn find(name: &str) -> Self {
+        let marks = (("bench", "bench::mark::begin"), ("bench", "bench::mark::end"));
+        let (line, from, to) = match name {
+            "start" => ("bench=profile".to_owned(), marks.0, ("nothing", "_start")),
+            "total" => ("bench=profile".to_owned(), marks.0, marks.1),
+            figure => {
+                let line = format!("bench=micro figures={figure}");
+                (line, ("lb", "profile_begin"), ("lb", "profile_end"))
+            }
+        };
+        Self { line, from, to }
+    }
+}
+
+/// Runs a scenario and prints where its instructions went.
+pub(crate) fn run(root: &Path, out: &Path, ours: &Ours, flags: &Flags, name: &str) -> Result<()> {
+    let compiled = build::release(root);
+    let programs = out.join("programs");
+    let names = Names::read(&[
+        ("kernel", compiled.join("kernel")),
+        ("root", compiled.join("root")),
+        ("images", compiled.join("images")),
+        ("compartments", compiled.join("compartments")),
+        ("personality", compiled.join("personality")),
+        ("bench", compiled.join("bench")),
+        ("lb", programs.join("lb")),
+        ("nothing", programs.join("nothing")),
+    ])?;
+    let scenario = Scenario::find(name);
+    let trace = record(out, ours, flags, &scenario, &names)
+        .with_context(|| format!("the scenario {name:?} could not be profiled"))?;
+    let text = tables(name, &trace, &names);
+    let file = out.join(format!("profile-{name}.txt"));
+    fs::write(&file, &text.all)?;
+    print!("{}", text.short);
+    println!("\nall of it: {}", file.strip_prefix(root).unwrap_or(&file).display());
+    Ok(())
+}
+
+/// Runs the machine and counts between the two places.
+fn record(
+    out: &Path,
+    ours: &Ours,
+    flags: &Flags,
+    scenario: &Scenario,
+    names: &Names,
+) -> Result<Trace> {
+    let find = |(program, function): (&str, &str)| {
+        names.address(program, function).with_context(|| format!("{program} has no {function}"))
+    };
+    let (from, to) = (find(scenario.from)?, find(scenario.to)?);
+    let socket = out.join(format!("gdb-{}.sock", std::process::id()));
+    let mut command = machine::command(flags, &ours.kernel, &ours.module, &scenario.line);
+    command.arg("-S").arg("-gdb").arg(format!("unix:path={},server=on,wait=off", socket.display()));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let log = child.stderr.take().context("no pipe to QEMU")?;
+    let reader = std::thread::spawn(move || trace::read(log));
+    let result = gdb::window(&socket, from, to);
+    let _ = child.kill();
+    let _ = child.wait();
+    let _ = fs::remove_file(&socket);
+    result?;
+    match reader.join() {
+        Ok(trace) if trace.total() > 0 => Ok(trace),
+        Ok(_) => bail!("QEMU logged nothing"),
+        Err(_) => bail!("the log could not be read"),
+    }
+}
+
+/// The tables: short for the screen, all for the file.
+struct Text {
+    short: String,
+    all: String,
+}
+
+fn tables(name: &str, trace: &Trace, names: &Names) -> Text {
+    let total = trace.total();
+    let (mut programs, mut functions, mut places) =
+        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (context, address, count) in trace.counts() {
+        let program = match (names.program(address), names.program(context)) {
+            ("kernel", program) => format!("kernel for {program}"),
+            (program, _) => program.to_owned(),
+        };
+        let (function, place) = names.describe(address);
+        *programs.entry(program.clone()).or_insert(0) += count;
+        *functions.entry(format!("{program:24} {function}")).or_insert(0) += count;
+        *places.entry(format!("{program:24} {place}")).or_insert(0) += count;
+    }
+    let mut text = Text { short: String::new(), all: String::new() };
+    let head = format!("profile of {name}: {} instructions\n", number(total as f64));
+    text.add(&head, &head);
+    for (title, table) in [
+        ("by program", programs),
+        ("by function, with what is inlined into it", functions),
+        ("by function, what is inlined apart", places),
+    ] {
+        let title = format!("\n{title}:\n");
+        text.add(&title, &title);
+        let rows = ranking(table, total);
+        text.add(&rows.iter().take(SHOWN).cloned().collect::<String>(), &rows.concat());
+    }
+    let course = course(trace, names);
+    let title = "\ncourse (a program with the kernel's work for it):\n";
+    let short: String = course.iter().take(STEPS).cloned().collect();
+    text.add(&format!("{title}{short}"), &format!("{title}{}", course.concat()));
+    text
+}
+
+impl Text {
+    fn add(&mut self, short: &str, all: &str) {
+        self.short.push_str(short);
+        self.all.push_str(all);
+    }
+}
+
+/// Rows of a table, the greatest first.
+fn ranking(table: BTreeMap<String, u64>, total: u64) -> Vec<String> {
+    let mut rows: Vec<(String, u64)> = table.into_iter().collect();
+    rows.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let percent = |count: u64| count as f64 * 100.0 / total as f64;
+    rows.into_iter()
+        .map(|(name, count)| {
+            format!("{:>12} {:5.1} %  {name}\n", number(count as f64), percent(count))
+        })
+        .collect()
+}
+
+/// Which program ran after which, the kernel counted with the program it works for.
+fn course(trace: &Trace, names: &Names) -> Vec<String> {
+    let mut steps: Vec<(&str, u64, u64)> = Vec::new();
+    for (address, count) in trace.runs() {
+        let program = names.program(address);
+        match steps.last_mut() {
+            Some((last, own, kernel)) if program == "kernel" || *last == program => {
+                *if program == "kernel" { kernel } else { own } += count;
+            }
+            _ => steps.push((program, count, 0)),
+        }
+    }
+    steps
+        .into_iter()
+        .map(|(program, own, kernel)| {
+            let (own, kernel) = (number(own as f64), number(kernel as f64));
+            format!("{own:>12} + {kernel:>10} in the kernel  {program}\n")
+        })
+        .collect()
+}

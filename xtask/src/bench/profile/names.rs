@@ -1,0 +1,108 @@
+//! Names of addresses: which program, which function, and which function was inlined there.
+
+use addr2line::Loader;
+use anyhow::{Context, Result, anyhow};
+use elf::{ElfBytes, abi, endian::LittleEndian};
+use std::{fs, path::PathBuf};
+
+/// One program's code.
+struct Program {
+    name: &'static str,
+    /// Executable addresses.
+    ranges: Vec<(u64, u64)>,
+    /// Functions: address and demangled name.
+    functions: Vec<(u64, String)>,
+    loader: Loader,
+}
+
+/// All programs that may run. Native programs share no address; Linux programs may, and the first one that is named here is believed.
+pub(super) struct Names {
+    programs: Vec<Program>,
+}
+
+impl Names {
+    /// Reads executable files.
+    pub(super) fn read(files: &[(&'static str, PathBuf)]) -> Result<Self> {
+        let read = |(name, file): &(&'static str, PathBuf)| {
+            Program::read(name, file).with_context(|| format!("{} cannot be read", file.display()))
+        };
+        Ok(Self { programs: files.iter().map(read).collect::<Result<_>>()? })
+    }
+
+    /// Where a function of a program begins.
+    pub(super) fn address(&self, program: &str, function: &str) -> Option<u64> {
+        let program = self.programs.iter().find(|known| known.name == program)?;
+        program.functions.iter().find(|(_, name)| name == function).map(|(address, _)| *address)
+    }
+
+    fn find(&self, address: u64) -> Option<&Program> {
+        let holds = |program: &&Program| {
+            program.ranges.iter().any(|(start, end)| (*start..*end).contains(&address))
+        };
+        self.programs.iter().find(holds)
+    }
+
+    /// The program whose code an address is.
+    pub(super) fn program(&self, address: u64) -> &'static str {
+        self.find(address).map_or("?", |program| program.name)
+    }
+
+    /// The function at an address, and the innermost inlined one with where it was inlined.
+    pub(super) fn describe(&self, address: u64) -> (String, String) {
+        let Some(program) = self.find(address) else {
+            return (format!("{address:#x}"), format!("{address:#x}"));
+        };
+        let index = program.functions.partition_point(|(start, _)| *start <= address);
+        let function = match index.checked_sub(1).and_then(|index| program.functions.get(index)) {
+            Some((_, name)) => name.clone(),
+            None => format!("{address:#x}"),
+        };
+        let place = match program.innermost(address) {
+            Some(inner) if inner != function => format!("{inner}  <- {function}"),
+            _ => function.clone(),
+        };
+        (function, place)
+    }
+}
+
+impl Program {
+    fn read(name: &'static str, file: &PathBuf) -> Result<Self> {
+        let bytes = fs::read(file)?;
+        let elf = ElfBytes::<LittleEndian>::minimal_parse(&bytes)?;
+        let segments = elf.segments().context("no segments")?;
+        let ranges = segments
+            .iter()
+            .filter(|segment| segment.p_type == abi::PT_LOAD && segment.p_flags & abi::PF_X != 0)
+            .map(|segment| (segment.p_vaddr, segment.p_vaddr + segment.p_memsz))
+            .collect();
+        let (symbols, strings) = elf.symbol_table()?.context("no symbols")?;
+        let mut functions = Vec::new();
+        for symbol in symbols.iter().filter(|symbol| symbol.st_shndx != abi::SHN_UNDEF) {
+            let is_code = matches!(symbol.st_symtype(), abi::STT_FUNC | abi::STT_NOTYPE);
+            if let (true, Ok(text)) = (is_code, strings.get(symbol.st_name as usize))
+                && !text.is_empty()
+            {
+                functions.push((symbol.st_value, plain(text)));
+            }
+        }
+        functions.sort();
+        let loader = Loader::new(file).map_err(|error| anyhow!("no debug information: {error}"))?;
+        Ok(Self { name, ranges, functions, loader })
+    }
+
+    /// The innermost function inlined at an address.
+    fn innermost(&self, address: u64) -> Option<String> {
+        let frame = self.loader.find_frames(address).ok()?.next().ok()??;
+        let name = frame.function?;
+        Some(plain(&name.raw_name().ok()?))
+    }
+}
+
+/// A symbol's name without its hash.
+fn plain(symbol: &str) -> String {
+    let name = addr2line::demangle_auto(symbol.into(), None);
+    match name.rsplit_once("::h") {
+        Some((path, hash)) if hash.len() == 16 => path.to_owned(),
+        _ => name.into_owned(),
+    }
+}
