@@ -140,7 +140,11 @@ pub(crate) fn write(stream: u8, bytes: &[u8]) -> Result<()> {
         let mut output = std::io::stdout().lock();
         output.write_all(bytes).and_then(|()| output.flush())
     };
-    written.map_err(|cause| CliError::Io { what: "output cannot be written".to_owned(), cause })
+    match written {
+        Ok(()) => Ok(()),
+        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Err(CliError::Unread),
+        Err(cause) => Err(CliError::Io { what: "output cannot be written".to_owned(), cause }),
+    }
 }
 
 /// Sends standard input from a thread of its own. It ends with the program.

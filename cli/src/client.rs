@@ -5,7 +5,7 @@ use contract::wire::{self, Decoder};
 use daemon::{
     api::{FromDaemon, Hello, PROGRAM_VERSION, Progress, Reply, Request, ToDaemon, VERSION},
     home::Home,
-    server::{SOCKET, short_path},
+    server::short_path,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Serialize, de::DeserializeOwned};

@@ -27,6 +27,9 @@ pub(crate) enum CliError {
     /// The command line is wrong.
     #[error("{0}")]
     Usage(String),
+    /// Nobody reads the output any more.
+    #[error("nobody reads the output")]
+    Unread,
     /// A file or a stream.
     #[error("{what}: {cause}")]
     Io {
@@ -51,14 +54,22 @@ impl CliError {
                 FailureKind::BadRequest | FailureKind::Machine | FailureKind::Internal => 125,
             },
             Self::NoDaemon(_) | Self::OtherVersion { .. } | Self::Cut(_) | Self::Usage(_) => 125,
+            Self::Unread => crate::output::BROKEN_PIPE,
             Self::Io { .. } => 1,
+        }
+    }
+
+    /// Tells the user, unless whoever read the output has left on purpose.
+    pub(crate) fn tell(&self) {
+        if !matches!(self, Self::Unread) {
+            eprintln!("mett: {self}");
         }
     }
 
     /// For `run` and `create`: everything that prevents the container from starting is 125, but what the program itself is to blame for.
     pub(crate) fn status_of_run(self) -> (u8, Self) {
         let status = match self.status() {
-            status @ (126 | 127) => status,
+            status @ (126 | 127 | crate::output::BROKEN_PIPE) => status,
             _ => 125,
         };
         (status, self)

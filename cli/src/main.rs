@@ -8,11 +8,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod output;
 mod attach;
 mod client;
 mod cmd;
 mod error;
-mod output;
 mod terminal;
 mod units;
 
@@ -109,7 +110,7 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("mett: {error}");
+            error.tell();
             ExitCode::from(error.status())
         }
     }

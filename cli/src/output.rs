@@ -1,4 +1,36 @@
-//! Tables and times for people.
+//! Tables, times and lines: everything that commands print themselves.
+
+use std::io::Write as _;
+
+/// Prints a line on standard output, as `println!` does, but ends quietly when nobody reads it.
+macro_rules! say {
+    ($($part:tt)*) => { $crate::output::line(&format!($($part)*)) };
+}
+
+/// Exit status of a program that wrote to a pipe nobody reads (as if SIGPIPE had ended it).
+pub(crate) const BROKEN_PIPE: u8 = 128 + 13;
+
+/// Prints a line.
+pub(crate) fn line(text: &str) {
+    let mut output = std::io::stdout().lock();
+    if let Err(cause) = writeln!(output, "{text}").and_then(|()| output.flush()) {
+        finish(&cause);
+    }
+}
+
+/// Ends the program because standard output cannot be written.
+fn finish(cause: &std::io::Error) -> ! {
+    if cause.kind() == std::io::ErrorKind::BrokenPipe {
+        quit(BROKEN_PIPE);
+    }
+    eprintln!("mett: standard output: {cause}");
+    quit(1)
+}
+
+#[expect(clippy::exit, reason = "output that cannot be written ends a command wherever it is")]
+fn quit(status: u8) -> ! {
+    std::process::exit(status.into())
+}
 
 /// Prints a table with aligned columns.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) {
@@ -11,7 +43,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) {
     let line = |cells: &[String]| {
         let padded: Vec<String> =
             cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", padded.join("   ").trim_end());
+        say!("{}", padded.join("   ").trim_end());
     };
     line(&header.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
     rows.iter().for_each(|row| line(row));
@@ -32,7 +64,7 @@ pub(crate) fn bytes(count: u64) -> String {
 
 /// How long ago a moment was, given in nanoseconds since 1970.
 pub(crate) fn ago(moment: u64) -> String {
-    let seconds = daemon::home::now().saturating_sub(moment) / 1_000_000_000;
+    let seconds = daemon::home::now_nanoseconds().saturating_sub(moment) / 1_000_000_000;
     match seconds {
         0..=59 => format!("{seconds} seconds ago"),
         60..=3599 => format!("{} minutes ago", seconds / 60),
@@ -41,7 +73,7 @@ pub(crate) fn ago(moment: u64) -> String {
     }
 }
 
-/// Prints one JSON value.
-pub(crate) fn json(value: &serde_json::Value) {
-    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+/// Prints values as JSON, one a line.
+pub(crate) fn json(values: impl IntoIterator<Item = serde_json::Value>) {
+    values.into_iter().for_each(|value| say!("{value}"));
 }

@@ -38,6 +38,10 @@ pub struct Create {
 
 /// To the service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a request is made once and read once; a box would be an allocation on the way of every start"
+)]
 pub enum Request {
     /// Creates and starts a compartment.
     Create(Create),
@@ -162,4 +166,38 @@ pub mod call {
     pub const REQUEST: u32 = 1;
     /// As REQUEST, with a second capability: a Notification; word 1 is the mask of bits signalled when the compartment created by the request has died.
     pub const REQUEST_WATCHED: u32 = 2;
+}
+
+/// Name of a kind of kernel object.
+#[must_use]
+pub fn kind_name(kind: u8) -> &'static str {
+    const NAMES: [&str; 10] = [
+        "unknown",
+        "Domain",
+        "Space",
+        "Thread",
+        "Endpoint",
+        "Gate",
+        "Reply",
+        "Notification",
+        "Irq",
+        "Hardware",
+    ];
+    NAMES.get(usize::from(kind)).copied().unwrap_or("unknown")
+}
+
+/// Names of the rights of a capability, as the kernel manual has them; bits that mean nothing for the kind are left out.
+#[must_use]
+pub fn right_names(kind: u8, rights: u16) -> Vec<&'static str> {
+    let own: &[&str] = match kind_name(kind) {
+        "Domain" => &["create", "grant", "inspect", "budget"],
+        "Space" => &["run", "edit", "map-read", "map-write", "map-execute", "freeze"],
+        "Thread" => &["control"],
+        "Endpoint" | "Gate" | "Reply" | "Notification" | "Irq" => &["receive", "send"],
+        "Hardware" => &["receive", "send", "inspect"],
+        _ => &[],
+    };
+    let common = [(8, "destroy"), (9, "copy")];
+    let named = own.iter().copied().enumerate().chain(common);
+    named.filter(|(bit, _)| rights >> bit & 1 != 0).map(|(_, name)| name).collect()
 }

@@ -60,6 +60,10 @@ impl Decoder {
     ///
     /// # Errors
     /// The stream cannot be used any further after an error.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "messages of one stream may have several types, so it is no iterator"
+    )]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, WireError> {
         let rest = self.bytes.get(self.start..).unwrap_or_default();
         let Some((prefix, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };

@@ -42,23 +42,23 @@ fn run() -> Result<(), &'static str> {
     file_system::furnish(&root, &spec, &processes)
         .map_err(|_| "the file systems cannot be set up")?;
     let notification = startup::capability("port.notification").map(Notification);
-    let first = spec.process;
+    let waits = spec.wait_for_start;
     SYSTEM.set(System {
         processes,
         root,
-        hostname: RefCell::new(spec.hostname.into_bytes()),
+        hostname: RefCell::new(spec.hostname.clone().into_bytes()),
         domainname: RefCell::new(b"(none)".to_vec()),
         network: Rc::default(),
         terminals: Rc::new(Terminals::default()),
         futexes: Default::default(),
-        session: Session::new(open_port(), Some(first)),
         gaps: Default::default(),
-        budget: spec.budget,
+        budget: spec.budget.clone(),
+        session: Session::new(open_port(), spec),
         timer_thread: Cell::new(None),
         timer_next: Cell::new(u64::MAX),
         log: Vec::new(),
     });
-    if !spec.wait_for_start {
+    if !waits {
         SYSTEM.with(|system| {
             let first = system.session.waiting.take();
             if let Some(first) = first {

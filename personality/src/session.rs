@@ -3,13 +3,10 @@
 //! Nothing the daemon says can harm more than this compartment; still, everything is checked before it is used.
 
 use crate::{
-    file::{Object, OpenFile, path::Walker, stream::Stream, terminal::Terminal},
-    linux::{
-        Errno, O_RDONLY, O_RDWR, O_WRONLY, SIGALRM, SIGCONT, SIGHUP, SIGWINCH, layouts::Winsize,
-    },
-    machine::Handed,
-    system::{SYSTEM, System},
-    task::{Life, Place, Process, Task, credentials::Credentials, exec, exit, fork, run, signal},
+    file::{stream::Stream, terminal::Terminal},
+    linux::{Errno, SIGCONT, SIGHUP, SIGWINCH, layouts::Winsize},
+    system::System,
+    task::{Life, Process, signal},
 };
 use alloc::{
     collections::BTreeMap,
@@ -20,21 +17,26 @@ use alloc::{
 };
 use contract::{
     compartment::{
-        Answer, ExitStatus, FromCompartment, INITIAL_WINDOW, MAX_BYTES, ProcessRecord, ProcessSpec,
-        Question, StartFailure, ToCompartment,
+        Answer, ExitStatus, FromCompartment, MAX_BYTES, ProcessRecord, ProcessSpec, Question,
+        ResourceLimit, Spec, ToCompartment,
     },
     wire::{self, Decoder},
 };
 use core::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     sync::atomic::{AtomicBool, Ordering},
 };
 use rt::port::Port;
 
+pub mod archive;
+mod start;
+mod tar;
+mod timers;
 pub mod users;
 
-/// Search path of programs when the environment has none.
-const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub use start::start;
+pub use timers::arm_timers;
+
 /// Encoded messages that may wait for room in the port.
 const OUT_LIMIT: usize = 64 * 1024;
 
@@ -76,19 +78,31 @@ pub struct Session {
     console: RefCell<Option<Rc<Terminal>>>,
     /// The first process, until it is started.
     pub waiting: RefCell<Option<ProcessSpec>>,
+    /// Resource limits of every process the daemon starts.
+    limits: Vec<ResourceLimit>,
+    /// An init of our own is process 1.
+    has_init: bool,
+    /// Archives on their way out, by question.
+    readers: BTreeMap<u32, archive::Reader>,
+    /// Archives on their way in, by question.
+    writers: BTreeMap<u32, archive::Writer>,
 }
 
 impl Session {
     /// The daemon's side, with a port if the compartment has one.
     #[must_use]
-    pub fn new(port: Option<Port>, waiting: Option<ProcessSpec>) -> Self {
+    pub fn new(port: Option<Port>, spec: Spec) -> Self {
         Self {
+            limits: spec.limits,
+            has_init: spec.init,
+            readers: BTreeMap::new(),
+            writers: BTreeMap::new(),
             port,
             decoder: RefCell::new(Decoder::new()),
             started: BTreeMap::new(),
             out: Vec::new(),
             console: RefCell::new(None),
-            waiting: RefCell::new(waiting),
+            waiting: RefCell::new(Some(spec.process)),
         }
     }
     /// The container's terminal.
@@ -120,6 +134,7 @@ fn flush(system: &mut System) {
     for number in numbers {
         flush_process(system, number);
     }
+    flush_archives(system);
     system.session.send();
     let is_over = system.session.started.get(&0).is_some_and(|started| started.is_over)
         && system.processes.task_count() == 0;
@@ -128,6 +143,26 @@ fn flush(system: &mut System) {
     }
     if is_over {
         mark_dirty();
+    }
+}
+
+/// Adds parts of the archives that are on their way out, as far as there is room; an empty part is the end.
+fn flush_archives(system: &mut System) {
+    let session = &mut system.session;
+    while session.out.len() < OUT_LIMIT {
+        let Some(mut reader) = session.readers.first_entry() else { return };
+        let question = *reader.key();
+        let part = reader.get_mut().part();
+        let answer = match &part {
+            Ok(bytes) if bytes.is_empty() => Some(Answer::Done),
+            Ok(_) => None,
+            Err(errno) => Some(failed(*errno, "the archive cannot be made")),
+        };
+        session.say(&FromCompartment::ArchiveData { question, bytes: part.unwrap_or_default() });
+        if let Some(answer) = answer {
+            session.readers.remove(&question);
+            session.say(&FromCompartment::Answer { question, answer });
+        }
     }
 }
 
@@ -303,10 +338,11 @@ fn handle(system: &mut System, message: ToCompartment) {
             }
         }
         ToCompartment::Ask { question, what } => {
-            let answer = answer(system, &what);
-            system.session.say(&FromCompartment::Answer { question, answer });
+            if let Some(answer) = answer(system, question, &what) {
+                system.session.say(&FromCompartment::Answer { question, answer });
+            }
         }
-        ToCompartment::ArchiveData { .. } => {}
+        ToCompartment::ArchiveData { question, bytes } => unpack(system, question, &bytes),
         ToCompartment::Budget(budget) => {
             let limit = budget.memory.is_some() || budget.threads.is_some();
             if limit
@@ -350,18 +386,77 @@ fn input(system: &mut System, number: u32, bytes: &[u8]) {
     }
 }
 
-fn answer(system: &System, what: &Question) -> Answer {
-    match what {
+/// The answer to a question, unless it comes later.
+fn answer(system: &mut System, question: u32, what: &Question) -> Option<Answer> {
+    Some(match what {
         Question::Processes => Answer::Processes(
             system.processes.all().iter().map(|process| record(process)).collect(),
         ),
         Question::Gaps => Answer::Gaps(
             system.gaps.iter().map(|(name, count)| ((*name).to_string(), *count)).collect(),
         ),
-        _ => Answer::Failed {
-            errno: Errno::ENOSYS.0,
-            message: String::from("this question is not supported"),
+        Question::PathStat(path) => match archive::stat(system, path) {
+            Ok(stat) => Answer::PathStat(stat),
+            Err(errno) => failed_path(errno, path),
         },
+        Question::GetArchive(path) => match archive::Reader::begin(system, path) {
+            Ok(reader) => {
+                system.session.readers.insert(question, reader);
+                return None;
+            }
+            Err(errno) => {
+                // Whoever waits for the archive learns that there is none.
+                let bytes = Vec::new();
+                system.session.say(&FromCompartment::ArchiveData { question, bytes });
+                failed_path(errno, path)
+            }
+        },
+        Question::PutArchive(path) => match archive::Writer::begin(system, path) {
+            Ok(writer) => {
+                system.session.writers.insert(question, writer);
+                return None;
+            }
+            Err(errno) => failed_path(errno, path),
+        },
+        Question::Changes => failed(Errno::ENOSYS, "changes are not recorded"),
+    })
+}
+
+fn failed(errno: Errno, what: &str) -> Answer {
+    Answer::Failed { errno: errno.0, message: format!("{what}: {}", describe(errno)) }
+}
+
+fn failed_path(errno: Errno, path: &[u8]) -> Answer {
+    failed(errno, &String::from_utf8_lossy(path))
+}
+
+/// Takes a part of an archive; what comes after a refusal is dropped.
+fn unpack(system: &mut System, question: u32, bytes: &[u8]) {
+    let Some(writer) = system.session.writers.get_mut(&question) else { return };
+    let taken = if bytes.is_empty() { writer.finish() } else { writer.take(bytes) };
+    let answer = match taken {
+        Ok(()) if bytes.is_empty() => Answer::Done,
+        Ok(()) => return,
+        Err(errno) => failed(errno, "the archive cannot be unpacked"),
+    };
+    system.session.writers.remove(&question);
+    system.session.say(&FromCompartment::Answer { question, answer });
+}
+
+/// An error in the words of strerror(3), for those that users meet.
+fn describe(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ENOENT => "no such file or directory",
+        Errno::EACCES => "permission denied",
+        Errno::ENOEXEC => "exec format error",
+        Errno::ENOMEM => "not enough memory",
+        Errno::ENOSPC => "no space left on device",
+        Errno::ENOTDIR => "not a directory",
+        Errno::EISDIR => "a directory is in the way",
+        Errno::EROFS => "read-only file system",
+        Errno::EINVAL => "invalid argument",
+        Errno::ELOOP => "too many symbolic links",
+        errno => errno.name(),
     }
 }
 
@@ -381,343 +476,5 @@ fn record(process: &Process) -> ProcessRecord {
         started: crate::system::time::epoch() + rt::clock::nanoseconds(process.started),
         terminal,
         command: process.program.borrow().arguments.join(&b' '),
-    }
-}
-
-/// Starts a process for the daemon; failures are told it.
-pub fn start(system: &mut System, number: u32, spec: ProcessSpec) {
-    if let Err(failure) = try_start(system, number, spec) {
-        system.session.started.remove(&number);
-        fail(system, number, failure);
-    }
-}
-
-fn fail(system: &mut System, number: u32, failure: StartFailure) {
-    system.session.say(&FromCompartment::NotStarted { process: number, failure });
-    if number == 0 {
-        // Nothing else will ever run here.
-        let over = Started {
-            process: None,
-            input: None,
-            outputs: [None, None],
-            terminal: None,
-            windows: [0; 2],
-            ended: [true; 2],
-            is_over: true,
-        };
-        system.session.started.insert(0, over);
-    }
-}
-
-fn refused(errno: Errno) -> StartFailure {
-    StartFailure::Refused(errno.name().to_string())
-}
-
-fn try_start(system: &mut System, number: u32, spec: ProcessSpec) -> Result<(), StartFailure> {
-    let place = Rc::new(Place {
-        root: RefCell::new(system.root.clone()),
-        working: RefCell::new(system.root.clone()),
-        mask: Cell::new(0o022),
-    });
-    let user = crate::session::users::resolve(&place, &spec.user, &spec.groups)?;
-    let pid = if number == 0 { 1 } else { system.processes.take_number().map_err(refused)? };
-    let process = fork::first_process(&system.processes, pid, number).map_err(refused)?;
-    if number == 0 {
-        let _ = system.processes.take_number();
-    }
-    let made = furnish(system, number, &spec, &place, &process, user.credentials);
-    match made {
-        Ok((task, prepared)) => {
-            if let Some(started) = system.session.started.get_mut(&number) {
-                started.process = Some(process);
-            }
-            let handed = Handed((task, spec, user.home));
-            let begun = prepared.start(move || {
-                let handed = handed;
-                begin(handed, number);
-            });
-            begun.map(|_| ()).map_err(|_| refused(Errno::EAGAIN))
-        }
-        Err(errno) => {
-            system.processes.remove(pid);
-            Err(refused(errno))
-        }
-    }
-}
-
-type Furnished = (Rc<Task>, rt::thread::Prepared);
-
-/// Streams, files and the first task of a process.
-fn furnish(
-    system: &mut System,
-    number: u32,
-    spec: &ProcessSpec,
-    place: &Rc<Place>,
-    process: &Rc<Process>,
-    credentials: Credentials,
-) -> Result<Furnished, Errno> {
-    *process.credentials.borrow_mut() = Rc::new(credentials);
-    let mut started = Started {
-        process: None,
-        input: None,
-        outputs: [None, None],
-        terminal: None,
-        windows: [INITIAL_WINDOW; 2],
-        ended: [false; 2],
-        is_over: false,
-    };
-    let mut files = crate::file::FileTable::default();
-    let mut add = |object, flags| {
-        files.insert(OpenFile::new(object, None, flags, Vec::new()), false, 0, 1024).map(|_| ())
-    };
-    if let Some(size) = spec.terminal {
-        let terminal = if number == 0 {
-            let terminal = Rc::new(Terminal::new(None, size.rows, size.columns));
-            *system.session.console.borrow_mut() = Some(terminal.clone());
-            terminal
-        } else {
-            let terminal = Rc::new(Terminal::new(None, size.rows, size.columns));
-            terminal.locked.set(false);
-            terminal
-        };
-        terminal.session.set(process.pid);
-        terminal.foreground.set(process.pid);
-        *process.terminal.borrow_mut() = Some(terminal.clone());
-        for _ in 0..3 {
-            add(Object::Terminal(terminal.clone()), O_RDWR)?;
-        }
-        started.terminal = Some(terminal);
-    } else {
-        let input = Rc::new(Stream::default());
-        if !spec.stdin {
-            input.end();
-        }
-        add(Object::Input(input.clone()), O_RDONLY)?;
-        started.input = Some(input);
-        for output in &mut started.outputs {
-            let stream = Rc::new(Stream::default());
-            add(Object::Output(stream.clone()), O_WRONLY)?;
-            *output = Some(stream);
-        }
-    }
-    system.session.started.insert(number, started);
-    let prepared = rt::thread::prepare(true)?;
-    let task = Rc::new(Task {
-        tid: process.pid,
-        process: process.clone(),
-        thread: prepared.thread(),
-        state: crate::machine::GuestState::new(prepared.state_page()),
-        files: RefCell::new(Rc::new(RefCell::new(files))),
-        place: RefCell::new(place.clone()),
-        mask: Cell::new(0),
-        saved_mask: Cell::new(None),
-        pending: RefCell::default(),
-        alternate_stack: Cell::new(crate::linux::layouts::Sigaltstack {
-            sp: 0,
-            flags: signal::SS_DISABLE,
-            padding: 0,
-            size: 0,
-        }),
-        clear_tid: Cell::new(0),
-        robust_list: Cell::new(0),
-        call: Cell::default(),
-        opening: RefCell::new(None),
-        is_ending: Cell::new(false),
-        has_work: Cell::new(false),
-        futex: Cell::default(),
-        name: Cell::new([0; 16]),
-        rseq: Cell::new((0, 0)),
-    });
-    process.tasks.borrow_mut().push(task.clone());
-    system.processes.insert_task(task.clone());
-    Ok((task, prepared))
-}
-
-/// The first steps of a process's thread: the program is loaded, then run.
-fn begin(handed: Handed<(Rc<Task>, ProcessSpec, Vec<u8>)>, number: u32) {
-    let (task, spec, home) = handed.0;
-    crate::machine::guest::catch_faults();
-    SYSTEM.with(|system| {
-        match load(system, &task, &spec, &home) {
-            Ok(()) => {
-                let pid = task.process.pid.cast_unsigned();
-                system.session.say(&FromCompartment::Started { process: number, pid });
-            }
-            Err(failure) => {
-                if let Some(started) = system.session.started.get_mut(&number) {
-                    started.is_over = true;
-                }
-                exit::exit_process(&task.process, 127 << 8);
-                task.process.daemon_number.set(None);
-                if number != 0 {
-                    system.session.started.remove(&number);
-                }
-                fail(system, number, failure);
-            }
-        }
-        drop(spec);
-        flush_if_dirty(system);
-    });
-    run::run(task);
-}
-
-fn load(
-    system: &System,
-    task: &Rc<Task>,
-    spec: &ProcessSpec,
-    home: &[u8],
-) -> Result<(), StartFailure> {
-    let place = task.place();
-    let credentials = task.credentials();
-    let walker = Walker { place: &place, credentials: &credentials, start: None };
-    let root = Credentials::new(0, 0, Vec::new());
-    let all = Walker { place: &place, credentials: &root, start: None };
-    if !spec.working_directory.is_empty() {
-        let node = crate::file_system::make_directories(&all, &spec.working_directory).map_err(
-            |errno| {
-                StartFailure::Refused(format!(
-                    "working directory {}: {}",
-                    String::from_utf8_lossy(&spec.working_directory),
-                    errno.name()
-                ))
-            },
-        )?;
-        *place.working.borrow_mut() = node;
-    }
-    let mut environment = spec.environment.clone();
-    if !environment.iter().any(|entry| entry.starts_with(b"HOME=")) {
-        environment.push([b"HOME=", home].concat());
-    }
-    let name = spec.arguments.first().cloned().unwrap_or_default();
-    let (node, path) = find_program(&walker, &name, &environment)?;
-    let request = exec::Request { node, path, arguments: spec.arguments.clone(), environment };
-    let loaded = exec::load(request, &walker, &task.process).map_err(|errno| {
-        let text = format!("{}: {}", String::from_utf8_lossy(&name), describe(errno));
-        if errno == Errno::ENOENT {
-            StartFailure::NotFound(text)
-        } else {
-            StartFailure::NotExecutable(text)
-        }
-    })?;
-    exec::enter(task, loaded);
-    let _ = system;
-    Ok(())
-}
-
-fn describe(errno: Errno) -> &'static str {
-    match errno {
-        Errno::ENOENT => "no such file or directory",
-        Errno::EACCES => "permission denied",
-        Errno::ENOEXEC => "exec format error",
-        Errno::ENOMEM => "not enough memory",
-        errno => errno.name(),
-    }
-}
-
-/// Finds a program as execvp(3) does.
-fn find_program(
-    walker: &Walker<'_>,
-    name: &[u8],
-    environment: &[Vec<u8>],
-) -> Result<(Rc<crate::file::Node>, Vec<u8>), StartFailure> {
-    let text = String::from_utf8_lossy(name).into_owned();
-    if name.contains(&b'/') {
-        return match walker.find(name, true) {
-            Ok(node) => Ok((node, name.to_vec())),
-            Err(Errno::EACCES) => {
-                Err(StartFailure::NotExecutable(format!("{text}: permission denied")))
-            }
-            Err(errno) => Err(StartFailure::NotFound(format!("{text}: {}", describe(errno)))),
-        };
-    }
-    let path =
-        environment.iter().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
-    let mut denied = false;
-    for directory in path.split(|byte| *byte == b':') {
-        let directory = if directory.is_empty() { b"." } else { directory };
-        let candidate = [directory, b"/", name].concat();
-        if let Ok(node) = walker.find(&candidate, true) {
-            if node.file_type() == crate::linux::S_IFREG && walker.check(&node.meta(), 1).is_ok() {
-                return Ok((node, candidate));
-            }
-            denied = true;
-        }
-    }
-    if denied {
-        return Err(StartFailure::NotExecutable(format!("{text}: permission denied")));
-    }
-    Err(StartFailure::NotFound(format!("{text}: executable file not found in $PATH")))
-}
-
-// Timers.
-
-/// Makes sure that the timers' thread looks at a time.
-pub fn arm_timers(system: &System, next: u64) {
-    if let Some(thread) = system.timer_thread.get() {
-        if next < system.timer_next.get() {
-            system.timer_next.set(next);
-            let _ = thread.unpark();
-        }
-        return;
-    }
-    system.timer_next.set(next);
-    if let Ok(thread) = rt::thread::spawn(false, timers) {
-        system.timer_thread.set(Some(thread));
-    }
-}
-
-/// The timers' thread: fires what is due, sleeps until the next.
-fn timers() {
-    loop {
-        let next = SYSTEM.with(|system| {
-            let next = fire(system, rt::clock::now());
-            system.timer_next.set(next);
-            next
-        });
-        let _ = rt::thread::park_until(next.unwrap_or(u64::MAX));
-    }
-}
-
-/// Fires every timer that is due; when the next is.
-fn fire(system: &System, now: u64) -> u64 {
-    let mut next = u64::MAX;
-    for process in system.processes.all() {
-        let (at, interval) = process.alarm.get();
-        if at != 0 && at <= now {
-            let after = if interval == 0 { 0 } else { at + interval * (1 + (now - at) / interval) };
-            process.alarm.set((after, interval));
-            signal::send_to_process(&process, SIGALRM, signal::info_from_kernel(SIGALRM));
-        }
-        if process.alarm.get().0 != 0 {
-            next = next.min(process.alarm.get().0);
-        }
-        let timers: Vec<_> = process.timers.borrow().values().cloned().collect();
-        for timer in timers {
-            next = next.min(fire_timer(system, &process, &timer, now));
-        }
-    }
-    next
-}
-
-fn fire_timer(system: &System, process: &Rc<Process>, timer: &signal::PosixTimer, now: u64) -> u64 {
-    let (at, interval) = timer.next.get();
-    if at != 0 && at <= now {
-        let missed = (now - at).checked_div(interval).unwrap_or(0);
-        let after = if interval == 0 { 0 } else { at + interval * (1 + missed) };
-        timer.next.set((after, interval));
-        timer.overrun.set(missed);
-        if timer.signo != 0 {
-            let mut info = signal::info_from(timer.signo, crate::linux::SI_TIMER, 0, 0);
-            info.fields[0] = u64::from(timer.id.cast_unsigned()) | missed << 32;
-            info.fields[1] = timer.value;
-            match system.processes.task(timer.tid) {
-                Some(task) if timer.tid != 0 => signal::send_to_task(&task, timer.signo, info),
-                _ => signal::send_to_process(process, timer.signo, info),
-            }
-        }
-    }
-    match timer.next.get().0 {
-        0 => u64::MAX,
-        at => at,
     }
 }

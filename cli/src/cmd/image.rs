@@ -54,12 +54,12 @@ impl Image {
             Self::Ls(ls) => ls.run(),
             Self::Rm(rm) => each(&rm.images, |image| {
                 ask(Request::RemoveImage(image.to_owned()))?;
-                println!("{image}");
+                say!("{image}");
                 Ok(())
             }),
             Self::Inspect(inspect) => {
                 if let Reply::Document(text) = ask(Request::InspectImages(inspect.images))? {
-                    println!("{text}");
+                    say!("{text}");
                 }
                 Ok(0)
             }
@@ -73,7 +73,7 @@ impl Import {
         if let Reply::Name(id) =
             ask(Request::Import { source: self.source, directory, name: self.name })?
         {
-            println!("{id}");
+            say!("{id}");
         }
         Ok(0)
     }
@@ -84,7 +84,7 @@ impl Ls {
         let Reply::Images(images) = ask(Request::Images)? else { return Ok(1) };
         if self.format == Format::Json {
             let list = images.iter().map(|i| serde_json::json!({"Id": i.id, "Names": i.names, "Imported": i.imported, "Size": i.size}));
-            output::json(&serde_json::Value::Array(list.collect()));
+            output::json(list);
             return Ok(0);
         }
         let rows: Vec<Vec<String>> = images

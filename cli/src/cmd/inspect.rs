@@ -1,10 +1,9 @@
 //! `mett inspect`.
 
-use super::Format;
+use super::caps::{self, Drawing};
 use crate::{
     client::ask,
     error::{CliError, Result},
-    output,
 };
 use clap::Args;
 use daemon::api::{Reply, Request};
@@ -15,33 +14,19 @@ pub(crate) struct Inspect {
     /// List every capability the container holds, from the kernel's own table.
     #[arg(long)]
     caps: bool,
-    /// Form of the list of capabilities.
+    /// Form of the list of capabilities; `svg` is a drawing.
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: Drawing,
     /// The containers.
     #[arg(required = true)]
     containers: Vec<String>,
 }
 
-/// Names of the kinds of kernel objects.
-pub(crate) const KINDS: [&str; 10] = [
-    "?",
-    "Domain",
-    "Space",
-    "Thread",
-    "Endpoint",
-    "Gate",
-    "Reply",
-    "Notification",
-    "Irq",
-    "Hardware",
-];
-
 impl Inspect {
     pub(crate) fn run(self) -> Result<u8> {
         if !self.caps {
             if let Reply::Document(text) = ask(Request::Inspect(self.containers))? {
-                println!("{text}");
+                say!("{text}");
             }
             return Ok(0);
         }
@@ -51,35 +36,7 @@ impl Inspect {
         let Reply::Document(text) = ask(Request::Capabilities(container.clone()))? else {
             return Ok(1);
         };
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        if self.format == Format::Json {
-            output::json(&value);
-            return Ok(0);
-        }
-        let field = |record: &serde_json::Value, name: &str| match record.get(name) {
-            Some(serde_json::Value::String(text)) => text.clone(),
-            Some(value) => value.to_string(),
-            None => String::new(),
-        };
-        let records = value.as_array().cloned().unwrap_or_default();
-        let rows: Vec<Vec<String>> = records
-            .iter()
-            .map(|record| {
-                let kind =
-                    record.get("kind").and_then(serde_json::Value::as_u64).unwrap_or(0) as usize;
-                let kind = KINDS
-                    .get(kind)
-                    .map_or_else(|| field(record, "kind"), |name| (*name).to_owned());
-                vec![
-                    field(record, "slot"),
-                    kind,
-                    field(record, "rights"),
-                    field(record, "object"),
-                    field(record, "name"),
-                ]
-            })
-            .collect();
-        output::table(&["SLOT", "KIND", "RIGHTS", "OBJECT", "HANDED AS"], &rows);
+        caps::show(&[caps::holder(container, &text)?], self.format);
         Ok(0)
     }
 }

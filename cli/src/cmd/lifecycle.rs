@@ -60,10 +60,10 @@ impl Start {
             if self.attach || self.interactive {
                 return Err(CliError::Usage("only one container can be attached".to_owned()));
             }
-            return each(&self.containers, |container| start_plain(container));
+            return each(&self.containers, start_plain);
         };
         if !self.attach && !self.interactive {
-            return each(&self.containers, |container| start_plain(container));
+            return each(&self.containers, start_plain);
         }
         let mut client = Client::connect()?;
         let is_terminal = has_terminal(&mut client, container)? && std::io::stdin().is_terminal();
@@ -76,7 +76,7 @@ impl Start {
 
 fn start_plain(container: &str) -> Result<()> {
     ask(Request::Start { container: container.to_owned(), attach: None })?;
-    println!("{container}");
+    say!("{container}");
     Ok(())
 }
 
@@ -99,7 +99,7 @@ impl Restart {
                 timeout: self.time,
                 restart: true,
             })?;
-            println!("{container}");
+            say!("{container}");
             Ok(())
         })
     }
@@ -142,7 +142,7 @@ impl Wait {
     pub(crate) fn run(self) -> Result<u8> {
         each(&self.containers, |container| {
             if let Reply::Status(status) = ask(Request::Wait(container.to_owned()))? {
-                println!("{status}");
+                say!("{status}");
             }
             Ok(())
         })
@@ -168,7 +168,7 @@ impl Stop {
                 timeout: self.time,
                 restart: false,
             })?;
-            println!("{container}");
+            say!("{container}");
             Ok(())
         })
     }
@@ -190,7 +190,7 @@ impl Kill {
         let signal = signal(&self.signal)?;
         each(&self.containers, |container| {
             ask(Request::Kill { container: container.to_owned(), signal })?;
-            println!("{container}");
+            say!("{container}");
             Ok(())
         })
     }
@@ -211,7 +211,7 @@ impl Rm {
     pub(crate) fn run(self) -> Result<u8> {
         each(&self.containers, |container| {
             ask(Request::Remove { container: container.to_owned(), force: self.force })?;
-            println!("{container}");
+            say!("{container}");
             Ok(())
         })
     }
@@ -259,7 +259,7 @@ impl Prune {
             }
         }
         if let Reply::Names(names) = ask(Request::Prune)? {
-            names.iter().for_each(|name| println!("{name}"));
+            names.iter().for_each(|name| say!("{name}"));
         }
         Ok(0)
     }

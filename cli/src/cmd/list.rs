@@ -32,14 +32,14 @@ impl Ps {
                 serde_json::json!({"ID": c.id, "Names": c.name, "Image": c.image, "Command": c.command, "Created": c.created / 1_000_000_000,
                     "State": c.state, "Status": c.status, "Labels": c.labels.iter().cloned().collect::<std::collections::BTreeMap<_, _>>()})
             });
-            output::json(&serde_json::Value::Array(list.collect()));
+            output::json(list);
             return Ok(0);
         }
         let cut = |text: &str, length: usize| {
             if self.no_trunc { text.to_owned() } else { text.chars().take(length).collect() }
         };
         if self.quiet {
-            containers.iter().for_each(|container| println!("{}", cut(&container.id, 12)));
+            containers.iter().for_each(|container| say!("{}", cut(&container.id, 12)));
             return Ok(0);
         }
         let rows: Vec<Vec<String>> = containers

@@ -1,5 +1,6 @@
 //! The commands, one file for each or for a few that belong together.
 
+pub(crate) mod caps;
 pub(crate) mod copy;
 pub(crate) mod exec;
 pub(crate) mod image;

@@ -145,7 +145,7 @@ impl Create {
     pub(crate) fn run(self) -> Result<u8> {
         let mut client = Client::connect()?;
         let id = create(&mut client, &self.container, self.rm)?;
-        println!("{id}");
+        say!("{id}");
         Ok(0)
     }
 }
@@ -175,7 +175,7 @@ impl Run {
             Ok(status) => Ok(status),
             Err(error) => {
                 let (status, error) = error.status_of_run();
-                eprintln!("mett: {error}");
+                error.tell();
                 Ok(status)
             }
         }
@@ -190,7 +190,7 @@ impl Run {
         let id = create(&mut client, &self.container, self.rm)?;
         if self.detach {
             client.ask(Request::Start { container: id.clone(), attach: None })?;
-            println!("{id}");
+            say!("{id}");
             return Ok(0);
         }
         let size = if is_terminal { terminal::size() } else { None };

@@ -28,7 +28,7 @@ fn show(uses: &[Use], format: Format) {
             serde_json::json!({"ID": u.id, "Name": u.name, "CPUNanoseconds": u.cpu_nanoseconds, "CPUPercent": u.cpu_share as f64 / 100.0,
                 "Memory": u.memory, "MemoryPeak": u.memory_peak, "MemoryLimit": u.memory_limit, "PIDs": u.threads})
         });
-        output::json(&serde_json::Value::Array(list.collect()));
+        output::json(list);
         return;
     }
     let rows: Vec<Vec<String>> = uses

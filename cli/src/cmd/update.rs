@@ -40,7 +40,7 @@ impl Update {
         };
         each(&self.containers, |container| {
             ask(Request::Update { container: container.to_owned(), budget: budget.clone() })?;
-            println!("{container}");
+            say!("{container}");
             Ok(())
         })
     }

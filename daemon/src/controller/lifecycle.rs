@@ -7,7 +7,7 @@ use crate::{
         Container, Running,
         hub::{self, Command, Event, FIRST_PROCESS, FirstProcess, Hub},
         log::LogWriter,
-        record::{Phase, Record},
+        record::{Phase, Record, State},
         spec,
     },
     error::{self, DaemonError},
@@ -56,13 +56,23 @@ impl Daemon {
             return Ok(());
         }
         let record = container.record();
-        let tell = || {
-            // Starting a machine cannot be interrupted: others may wait for it.
-            report(Progress { what: "starting the machine".to_owned(), done: 0, total: 0 });
+        let prepared = async {
+            let tell = || {
+                // Starting a machine cannot be interrupted: others may wait for it.
+                report(Progress { what: "starting the machine".to_owned(), done: 0, total: 0 });
+            };
+            let machine = self.machine.get(tell).await?;
+            check_cpus(&record.config.budget.budget(), machine.configuration.cpus)?;
+            let layers = self.provide(&machine, &record, report).await?;
+            Ok((machine, layers))
         };
-        let machine = self.machine.get(tell).await?;
-        let layers = self.provide(&machine, &record, report).await?;
-        self.launch(container, &machine, layers, client).await
+        match prepared.await {
+            Ok((machine, layers)) => self.launch(container, &machine, layers, client).await,
+            Err(failure) => {
+                self.not_started(container, &failure);
+                Err(failure)
+            }
+        }
     }
 
     /// Makes sure the machine has the layers of a container's image.
@@ -163,13 +173,25 @@ impl Daemon {
 
     /// Writes down that a container could not be started.
     fn not_started(&self, container: &Container, failure: &DaemonError) {
-        let message = failure.to_string();
-        container.set_running(None);
-        container.note(|record| {
-            record.state.phase = Phase::Created;
-            record.state.exit_code = error::exit_code(failure);
-            record.state.error.clone_from(&message);
+        let (message, exit_code) = (failure.to_string(), error::exit_code(failure));
+        self.note_end(container, |state| {
+            state.phase = Phase::Created;
+            state.exit_code = exit_code;
+            state.error.clone_from(&message);
         });
+    }
+
+    /// Writes down that a container does not run; removes it if it wants that.
+    pub(super) fn note_end(&self, container: &Container, change: impl Fn(&mut State)) {
+        container.set_running(None);
+        if !container.record().config.auto_remove {
+            return container.note(|record| change(&mut record.state));
+        }
+        lock(&self.containers).remove(&container.id);
+        if let Err(error) = container.remove_files() {
+            tracing::warn!(%error, container = container.id, "files cannot be removed");
+        }
+        container.forget(|record| change(&mut record.state));
     }
 
     /// Waits until a container does not run.
@@ -292,6 +314,7 @@ impl Daemon {
     ) -> Result<(), DaemonError> {
         if let (Some(running), Some(machine)) = (container.running(), self.machine.running().await)
         {
+            check_cpus(&budget, machine.configuration.cpus)?;
             let request = Request::Update { id: running.compartment, budget: budget.clone() };
             match machine.compartments.call(&request).await? {
                 Response::Done => {}
@@ -301,6 +324,17 @@ impl Daemon {
             let _ = running.hub.command(Command::Budget(budget.clone()));
         }
         Ok(container.update(|record| record.config.budget.update(&budget))?)
+    }
+}
+
+/// Refuses more bandwidth than the machine's CPUs have, as docker does.
+fn check_cpus(budget: &Budget, cpus: u32) -> Result<(), DaemonError> {
+    match budget.cpu_millis {
+        Some(millis) if millis > u64::from(cpus) * 1000 => Err(DaemonError::BadLimit(format!(
+            "--cpus must be from 0.001 to {cpus}: the machine has {cpus} CPUs \
+             (`mett machine start --cpus` sets how many)"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     container::{
         Container,
         hub::{self, FirstProcess, Hub, HubEnd},
-        record::{Phase, State},
+        record::Phase,
     },
     error::{self, DaemonError},
 };
@@ -129,24 +129,14 @@ impl Daemon {
     fn finish(&self, container: &Container, state: (u8, bool, String), not_started: bool) {
         let (exit_code, out_of_memory, error) = state;
         tracing::info!(container = container.id, exit_code, error, "a container has ended");
-        container.set_running(None);
         let phase = if not_started { Phase::Created } else { Phase::Exited };
-        let change = |state: &mut State| {
+        self.note_end(container, |state| {
             state.phase = phase;
             state.exit_code = exit_code;
             state.out_of_memory = out_of_memory;
             state.error.clone_from(&error);
             state.pid = 0;
             state.finished = hub::now();
-        };
-        if container.record().config.auto_remove {
-            lock(&self.containers).remove(&container.id);
-            if let Err(error) = container.remove_files() {
-                tracing::warn!(%error, container = container.id, "files cannot be removed");
-            }
-            container.forget(|record| change(&mut record.state));
-        } else {
-            container.note(|record| change(&mut record.state));
-        }
+        });
     }
 }

@@ -49,9 +49,16 @@ pub(crate) enum Kind {
     Directory(Directory),
     File(Contents),
     Symlink(Vec<u8>),
-    CharacterDevice { major: u32, minor: u32 },
-    BlockDevice { major: u32, minor: u32 },
+    CharacterDevice {
+        major: u32,
+        minor: u32,
+    },
+    BlockDevice {
+        major: u32,
+        minor: u32,
+    },
     Fifo,
+    #[cfg(test)]
     Socket,
 }
 

@@ -72,9 +72,9 @@ fn finish_process(system: &System, process: &Rc<Process>) {
     hang_up(system, process);
     adopt_children(system, process);
     process.end_queue.wake();
-    if process.pid == 1 {
+    if process.pid == 1 || process.daemon_number.get() == Some(0) {
         for other in system.processes.all() {
-            if other.pid != 1 {
+            if other.pid != process.pid {
                 exit_process(&other, crate::linux::SIGKILL.into());
             }
         }
@@ -85,8 +85,7 @@ fn finish_process(system: &System, process: &Rc<Process>) {
         }
         return;
     };
-    let action = parent.actions.borrow().get(SIGCHLD);
-    let is_unwanted = action.handler == signal::IGNORE || action.flags & SA_NOCLDWAIT != 0;
+    let is_unwanted = ignores_children(&parent);
     let signo = process.exit_signal.get();
     if signo != 0 {
         let (code, value) = if status & 0x7f == 0 {
@@ -102,6 +101,12 @@ fn finish_process(system: &System, process: &Rc<Process>) {
         system.processes.remove(process.pid);
     }
     parent.queue.wake();
+}
+
+/// Whether a process's children vanish without being waited for.
+fn ignores_children(parent: &Process) -> bool {
+    let action = parent.actions.borrow().get(SIGCHLD);
+    action.handler == signal::IGNORE || action.flags & SA_NOCLDWAIT != 0
 }
 
 /// The end of a session's leader: its terminal's foreground group is hung up.
@@ -146,7 +151,7 @@ fn adopt_children(system: &System, process: &Process) {
         }
         if let Life::Zombie(_) = child.life.get() {
             match system.processes.get(heir) {
-                Some(parent) if heir != process.pid => {
+                Some(parent) if heir != process.pid && !ignores_children(&parent) => {
                     signal::send_to_process(
                         &parent,
                         SIGCHLD,

@@ -27,7 +27,8 @@ pub fn clone(system: &mut System, task: &Rc<Task>, arguments: &CloneArgs) -> Res
         crate::gap!(system, "clone: new namespaces");
         return Err(Errno::EPERM);
     }
-    if system.processes.task_count() as u64 >= task.process.limit(RLIMIT_NPROC) {
+    let most = system.budget.threads.unwrap_or(u64::MAX).min(task.process.limit(RLIMIT_NPROC));
+    if system.processes.task_count() as u64 >= most {
         return Err(Errno::EAGAIN);
     }
     let tid = system.processes.take_number()?;
@@ -216,6 +217,7 @@ fn fork_process(
         nice: parent.nice.clone(),
         execution_domain: parent.execution_domain.clone(),
         out_of_memory: Cell::new(false),
+        delegate: RefCell::default(),
     }))
 }
 
@@ -258,7 +260,25 @@ pub fn first_process(processes: &Processes, pid: i32, number: u32) -> Result<Rc<
         nice: Cell::new(0),
         execution_domain: Cell::new(0),
         out_of_memory: Cell::new(false),
+        delegate: RefCell::default(),
     });
     processes.insert(process.clone());
     Ok(process)
+}
+
+/// An init of our own as process 1: it has no code, passes signals on, and reaps at once whatever is left to it ([`super::exit`]).
+///
+/// # Errors
+/// `ENOMEM`, `EAGAIN`.
+pub fn init_process(processes: &Processes) -> Result<Rc<Process>, Errno> {
+    let pid = processes.take_number()?;
+    let init = first_process(processes, pid, 0)?;
+    init.daemon_number.set(None);
+    *init.program.borrow_mut() = super::Program {
+        node: None,
+        path: b"/sbin/init".to_vec(),
+        arguments: alloc::vec![b"init".to_vec()],
+    };
+    init.actions.borrow().set(crate::linux::SIGCHLD, super::signal::IGNORE);
+    Ok(init)
 }

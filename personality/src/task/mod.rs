@@ -24,7 +24,11 @@ use crate::{
     memory::Memory,
     wait::WaitQueue,
 };
-use alloc::{collections::BTreeMap, rc::Rc, vec::Vec};
+use alloc::{
+    collections::BTreeMap,
+    rc::{Rc, Weak},
+    vec::Vec,
+};
 use core::cell::{Cell, RefCell};
 use credentials::Credentials;
 use signal::{Actions, Pending};
@@ -123,6 +127,8 @@ pub struct Process {
     pub execution_domain: Cell<u32>,
     /// Killed for lack of memory.
     pub out_of_memory: Cell<bool>,
+    /// Who gets its signals: an init of our own passes them on.
+    pub delegate: RefCell<Weak<Process>>,
 }
 
 /// What a process runs.

@@ -51,6 +51,12 @@ impl Actions {
     pub fn get(&self, signo: u8) -> Sigaction {
         self.0.borrow().get(usize::from(signo) - 1).copied().unwrap_or_default()
     }
+    /// Changes what handles a signal.
+    pub fn set(&self, signo: u8, handler: u64) {
+        if let Some(action) = self.0.borrow_mut().get_mut(usize::from(signo).wrapping_sub(1)) {
+            action.handler = handler;
+        }
+    }
     /// Signals whose action is to ignore them.
     #[must_use]
     pub fn ignored(&self) -> u64 {
@@ -186,6 +192,10 @@ fn default_action(signo: u8) -> DefaultAction {
 
 /// Sends a signal to a process.
 pub fn send_to_process(process: &Rc<Process>, signo: u8, info: Siginfo) {
+    let delegate = process.delegate.borrow().upgrade();
+    if let Some(delegate) = delegate.filter(|_| signo != SIGCHLD) {
+        return send_to_process(&delegate, signo, info);
+    }
     if signo == 0
         || matches!(process.life.get(), Life::Zombie(_))
         || is_spared(process, signo, &info)

@@ -167,3 +167,32 @@ fn capabilities(compartment: &Compartment) -> Vec<CapabilityRecord> {
     }
     records
 }
+
+#[cfg(test)]
+mod tests {
+    use contract::compartments::{kind_name, right_names};
+    use rt::abi::{Kind, Rights};
+
+    #[test]
+    fn the_contract_names_kinds_and_rights_as_the_kernel_does() {
+        for number in 0..=u8::MAX {
+            let name = Kind::from_number(number).map(|kind| alloc::format!("{kind:?}"));
+            assert_eq!(kind_name(number), name.as_deref().unwrap_or("unknown"));
+        }
+        let names = |kind: Kind, rights: Rights| right_names(kind as u8, rights.bits()).join(" ");
+        let domain = Rights::CREATE | Rights::GRANT | Rights::INSPECT | Rights::BUDGET;
+        assert_eq!(
+            names(Kind::Domain, domain | Rights::DESTROY),
+            "create grant inspect budget destroy"
+        );
+        let space = Rights::RUN | Rights::EDIT | Rights::MAP_READ | Rights::MAP_WRITE;
+        let space = space | Rights::MAP_EXECUTE | Rights::FREEZE | Rights::COPY;
+        assert_eq!(
+            names(Kind::Space, space),
+            "run edit map-read map-write map-execute freeze copy"
+        );
+        assert_eq!(names(Kind::Thread, Rights::CONTROL), "control");
+        assert_eq!(names(Kind::Endpoint, Rights::RECEIVE | Rights::SEND), "receive send");
+        assert_eq!(names(Kind::Hardware, Rights::SEND | Rights::INSPECT), "send inspect");
+    }
+}

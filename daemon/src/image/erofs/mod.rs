@@ -157,7 +157,7 @@ impl BlobWriter {
                 (address, size) = (*first_block, *length);
             }
             (Kind::CharacterDevice { major, minor } | Kind::BlockDevice { major, minor }, _) => {
-                address = disk::device(*major, *minor)
+                address = disk::device(*major, *minor);
             }
             _ => {}
         }
@@ -199,6 +199,7 @@ fn mode(node: &Node) -> u16 {
         Kind::CharacterDevice { .. } => disk::mode::CHARACTER,
         Kind::BlockDevice { .. } => disk::mode::BLOCK,
         Kind::Fifo => disk::mode::FIFO,
+        #[cfg(test)]
         Kind::Socket => disk::mode::SOCKET,
     };
     kind | (node.attributes.permissions & 0o7777)
