@@ -5,13 +5,16 @@ use super::{
     changes::Changes,
     entry::{DEVICE, PINNED, PageEntry},
     load, page, store,
-    tree::{LEAF_PAGES, Reach, leaf_index},
+    tree::{LEAF_PAGES, Reach, count_holes, leaf_index},
 };
 use kernel_abi::{
     Error,
     space::{Access, SpaceUse},
 };
 use kernel_machine::object::Work;
+
+/// Holes that are passed over for one unit of work.
+const HOLES_PER_UNIT: u32 = 4;
 
 /// What `zero` does beside leaving markers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -220,9 +223,11 @@ impl Space {
         work: &mut Work,
     ) -> Result<(u64, Option<Error>), Error> {
         work.spend(ENTRY_COST);
-        if let Reach::Span { entry, pages: rest, word, whole } = self.tree.reach(page) {
+        if let Reach::Span { entry, word, whole, .. } = self.tree.reach(page) {
             if entry.is_hole() {
-                return Ok((rest.min(pages), None));
+                let (holes, words) = self.tree.holes(page);
+                work.spend(words / HOLES_PER_UNIT);
+                return Ok((holes.min(pages), None));
             }
             if let Some(span) = whole.filter(|span| *span <= pages) {
                 self.tree.mark_span(word, PageEntry::HOLE);
@@ -230,34 +235,40 @@ impl Space {
             }
         }
         let leaf = self.tree.reach_leaf(page, self.domain())?;
+        let end = LEAF_PAGES.min(leaf_index(page) as u64 + pages) as usize;
+        let words = leaf.get(leaf_index(page)..end).unwrap_or_default();
         let mut done = 0;
-        for word in leaf.iter().skip(leaf_index(page)).take(pages as usize) {
+        while let Some(word) = words.get(done) {
             let old = load(word);
-            if !old.is_hole() {
-                if old.is_busy() {
-                    return Ok((done, (done == 0).then_some(Error::WouldBlock)));
+            if old.is_hole() {
+                let holes = count_holes(words.get(done..).unwrap_or_default());
+                done += holes as usize;
+                work.spend(holes / HOLES_PER_UNIT);
+                continue;
+            }
+            if old.is_busy() {
+                return Ok((done as u64, (done == 0).then_some(Error::WouldBlock)));
+            }
+            if old.has(PINNED) {
+                if !forced {
+                    return Ok((done as u64, Some(Error::FrameInUse)));
                 }
-                if old.has(PINNED) {
-                    if !forced {
-                        return Ok((done, Some(Error::FrameInUse)));
-                    }
-                    page::unpin(old.frame());
-                }
-                store(word, PageEntry::HOLE);
-                if old.is_present() {
-                    changes.narrowed(page + done);
-                }
-                if old.is_counted() {
-                    changes.release(old.frame());
-                    work.spend(ENTRY_COST);
-                }
+                page::unpin(old.frame());
+            }
+            store(word, PageEntry::HOLE);
+            if old.is_present() {
+                changes.narrowed(page + done as u64);
+            }
+            if old.is_counted() {
+                changes.release(old.frame());
+                work.spend(ENTRY_COST);
             }
             done += 1;
             if !work.spend(1) || !changes.has_room() {
                 break;
             }
         }
-        Ok((done, None))
+        Ok((done as u64, None))
     }
 
     /// Takes out the tables that end at `end` and lie wholly in the emptied range.

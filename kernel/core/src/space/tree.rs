@@ -56,6 +56,12 @@ pub const fn leaf_index(page: u64) -> usize {
     (page % LEAF_PAGES) as usize
 }
 
+/// How many words at the beginning are holes.
+pub fn count_holes(words: &[AtomicU64]) -> u32 {
+    let first = words.iter().position(|word| word.load(Ordering::Relaxed) != PageEntry::HOLE.0);
+    first.unwrap_or(words.len()) as u32
+}
+
 fn word(table: Frame, page: u64, level: u32) -> &'static AtomicU64 {
     let index = (page >> ((level - 1) * LEVEL_BITS)) as usize % FRAME_WORDS;
     &machine::table(table)[index]
@@ -95,6 +101,23 @@ impl Tree {
             table = PageEntry(value).frame();
             level -= 1;
         }
+    }
+
+    /// How far the holes from a page go inside one table: pages, and words that were looked at. None if the page is no hole above the leaves.
+    pub fn holes(&self, page: u64) -> (u64, u32) {
+        let mut table = self.root;
+        for level in (2..=self.levels).rev() {
+            let value = word(table, page, level).load(Ordering::Relaxed);
+            if value & TABLE == TABLE {
+                table = PageEntry(value).frame();
+                continue;
+            }
+            let span = span_pages(level);
+            let words = &machine::table(table)[(page / span) as usize % FRAME_WORDS..];
+            let empty = count_holes(words);
+            return ((u64::from(empty) * span).saturating_sub(page % span), empty);
+        }
+        (0, 0)
     }
 
     /// Finds the leaf table of a page, adding tables and splitting markers on the way.

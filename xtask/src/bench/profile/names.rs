@@ -63,6 +63,14 @@ impl Names {
         };
         (function, place)
     }
+
+    /// The functions inlined at an address, innermost first, up to the one that is a function of its own.
+    pub(super) fn chain(&self, address: u64) -> String {
+        let Some(program) = self.find(address) else { return format!("{address:#x}") };
+        let chain = program.inlined(address);
+        let ours: Vec<&str> = chain.iter().map(String::as_str).collect();
+        ours.join(" <- ")
+    }
 }
 
 impl Program {
@@ -92,9 +100,18 @@ impl Program {
 
     /// The innermost function inlined at an address.
     fn innermost(&self, address: u64) -> Option<String> {
-        let frame = self.loader.find_frames(address).ok()?.next().ok()??;
-        let name = frame.function?;
-        Some(plain(&name.raw_name().ok()?))
+        self.inlined(address).into_iter().next()
+    }
+
+    /// The functions at an address, innermost first.
+    fn inlined(&self, address: u64) -> Vec<String> {
+        let mut names = Vec::new();
+        let Ok(mut frames) = self.loader.find_frames(address) else { return names };
+        while let Ok(Some(frame)) = frames.next() {
+            let name = frame.function.and_then(|name| name.raw_name().ok().map(|raw| plain(&raw)));
+            names.extend(name);
+        }
+        names
     }
 }
 

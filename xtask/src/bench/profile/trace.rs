@@ -14,9 +14,9 @@ const KERNEL: u64 = 0xffff_ffff_8000_0000;
 /// What ran.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
-    /// How often an address ran after code near to another, which is outside the kernel.
+    /// How often an address ran after another, which is the last one outside the kernel.
     counts: HashMap<(u64, u64), u64>,
-    /// An address of the program that ran last outside the kernel.
+    /// The last address outside the kernel.
     context: u64,
     /// First address and length of runs that stay near to it, in order.
     runs: Vec<(u64, u64)>,
@@ -27,7 +27,7 @@ impl Trace {
     pub(super) fn total(&self) -> u64 {
         self.runs.iter().map(|(_, count)| count).sum()
     }
-    /// An address of the program that ran last outside the kernel, an address, and how often it ran.
+    /// The last address outside the kernel, an address, and how often it ran then.
     pub(super) fn counts(&self) -> impl Iterator<Item = (u64, u64, u64)> {
         self.counts.iter().map(|((context, address), count)| (*context, *address, *count))
     }
@@ -37,7 +37,7 @@ impl Trace {
     }
 
     fn add(&mut self, address: u64) {
-        if address < KERNEL && address >> NEAR != self.context >> NEAR {
+        if address < KERNEL {
             self.context = address;
         }
         *self.counts.entry((self.context, address)).or_insert(0) += 1;
