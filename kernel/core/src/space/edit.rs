@@ -14,7 +14,7 @@ use kernel_abi::{
 use kernel_machine::object::Work;
 
 /// Holes that are passed over for one unit of work.
-const HOLES_PER_UNIT: u32 = 4;
+const HOLES_PER_UNIT: u32 = 8;
 
 /// What `zero` does beside leaving markers.
 #[derive(Clone, Copy, Debug, Default)]

@@ -56,10 +56,17 @@ pub const fn leaf_index(page: u64) -> usize {
     (page % LEAF_PAGES) as usize
 }
 
-/// How many words at the beginning are holes.
+/// How many words at the beginning are holes; eight are looked at in one.
 pub fn count_holes(words: &[AtomicU64]) -> u32 {
-    let first = words.iter().position(|word| word.load(Ordering::Relaxed) != PageEntry::HOLE.0);
-    first.unwrap_or(words.len()) as u32
+    const { assert!(PageEntry::HOLE.0 == 0) };
+    let (groups, _) = words.as_chunks::<8>();
+    let is_empty = |group: &&[AtomicU64; 8]| {
+        group.iter().fold(0, |all, word| all | word.load(Ordering::Relaxed)) == 0
+    };
+    let passed = groups.iter().take_while(is_empty).count() * 8;
+    let rest = words.get(passed..).unwrap_or_default();
+    let more = rest.iter().take_while(|word| word.load(Ordering::Relaxed) == 0).count();
+    (passed + more) as u32
 }
 
 fn word(table: Frame, page: u64, level: u32) -> &'static AtomicU64 {
