@@ -23,6 +23,7 @@ pub mod session;
 pub mod syscall;
 pub mod system;
 pub mod task;
+pub mod vdso;
 pub mod wait;
 
 /// Notes that a program tried something that is not supported: `gap!(system, "name")`. The counts can be asked for (`mett inspect --gaps`).

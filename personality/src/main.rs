@@ -56,6 +56,7 @@ fn run() -> Result<(), &'static str> {
         session: Session::new(open_port(), spec),
         timer_thread: Cell::new(None),
         timer_next: Cell::new(u64::MAX),
+        vdso: Default::default(),
         log: Vec::new(),
     });
     if !waits {

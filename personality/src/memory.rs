@@ -6,6 +6,7 @@
 use crate::{
     file::{Kind, Node, data::PageSource},
     linux::{Errno, MAP_GROWSDOWN, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE},
+    machine::pages::Page,
 };
 use alloc::{collections::BTreeMap, rc::Rc, vec::Vec};
 use core::cell::{Cell, RefCell};
@@ -234,6 +235,26 @@ impl Memory {
                 path: mapping.path.clone(),
             },
         );
+        Ok(start)
+    }
+
+    /// Maps a page of code of the personality's where there is room: it can be read and run, never written.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn map_code(&self, page: &Page, name: &'static str) -> Result<u64, Errno> {
+        let start = self.find_free(PAGE)?;
+        let access = Access::READ | Access::EXECUTE;
+        self.space.map(start, home_space(), page.home_offset(), 1, MapMode::Share, access, true)?;
+        let area = Area {
+            end: start + PAGE,
+            protection: PROT_READ | PROT_EXEC,
+            flags: 0,
+            file: None,
+            name,
+            path: None,
+        };
+        self.insert(start, area);
         Ok(start)
     }
 

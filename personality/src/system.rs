@@ -82,6 +82,8 @@ pub struct System {
     pub timer_thread: Cell<Option<rt::Thread>>,
     /// When it will look next.
     pub timer_next: Cell<u64>,
+    /// The page that programs find their clocks in.
+    pub vdso: crate::vdso::Vdso,
     /// Lines for the machine's log.
     pub log: Vec<String>,
 }

@@ -6,22 +6,44 @@ use kernel_abi::Operation;
 
 static RATE: AtomicU64 = AtomicU64::new(0);
 static BOOT: AtomicU64 = AtomicU64::new(0);
+static WORTH: AtomicU64 = AtomicU64::new(0);
 
-fn load() -> (u64, u64) {
-    let rate = RATE.load(Ordering::Relaxed);
+/// Bits of fraction in what a tick is worth.
+pub const FRACTION: u32 = 58;
+
+fn load() -> (u64, u64, u64) {
+    // ORDERING: pairs with the store below: whoever sees the rate sees the rest.
+    let rate = RATE.load(Ordering::Acquire);
     if rate != 0 {
-        return (rate, BOOT.load(Ordering::Relaxed));
+        return (rate, BOOT.load(Ordering::Relaxed), WORTH.load(Ordering::Relaxed));
     }
     let (rate, boot, _) = arch::call(Operation::Clock, [0; 6]).unwrap_or((1_000_000_000, 0, 0));
+    let rate = rate.max(1);
+    let worth =
+        u64::try_from((1_000_000_000_u128 << FRACTION) / u128::from(rate)).unwrap_or(u64::MAX);
     BOOT.store(boot, Ordering::Relaxed);
-    RATE.store(rate.max(1), Ordering::Relaxed);
-    (rate.max(1), boot)
+    WORTH.store(worth, Ordering::Relaxed);
+    // ORDERING: last, and releases what was stored before.
+    RATE.store(rate, Ordering::Release);
+    (rate, boot, worth)
 }
 
 /// Ticks in a second.
 #[must_use]
 pub fn ticks_per_second() -> u64 {
     load().0
+}
+
+/// The tick at which time since boot begins.
+#[must_use]
+pub fn at_boot() -> u64 {
+    load().1
+}
+
+/// Nanoseconds that a tick is worth, in units of `1 / (1 << FRACTION)`.
+#[must_use]
+pub fn nanoseconds_per_tick() -> u64 {
+    load().2
 }
 
 /// Now, in ticks.
@@ -32,14 +54,10 @@ pub fn now() -> u64 {
 }
 
 /// Nanoseconds of a number of ticks.
+#[inline]
 #[must_use]
 pub fn nanoseconds(ticks: u64) -> u64 {
-    let rate = ticks_per_second();
-    // Split so that nothing overflows: whole seconds, then the rest.
-    let (seconds, rest) = (ticks / rate, ticks % rate);
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add((u128::from(rest) * 1_000_000_000 / u128::from(rate)) as u64)
+    u64::try_from(u128::from(ticks) * u128::from(load().2) >> FRACTION).unwrap_or(u64::MAX)
 }
 
 /// Ticks of a number of nanoseconds, rounded up.
@@ -52,7 +70,7 @@ pub fn ticks(nanoseconds: u64) -> u64 {
 /// Nanoseconds since boot.
 #[must_use]
 pub fn since_boot() -> u64 {
-    nanoseconds(now().saturating_sub(load().1))
+    nanoseconds(now().saturating_sub(at_boot()))
 }
 
 /// The deadline that many nanoseconds from now; `u64::MAX` stays "never".

@@ -58,6 +58,11 @@ static inline void sleep_ms(long ms)
 int main(int argc, char **argv)
 {
     int failed = 0, passed = 0;
+    /* What the program was started with must not matter: a job in the background ignores SIGINT, one under nohup SIGHUP. */
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, 0);
+    for (int signo = 1; signo < NSIG; signo++) signal(signo, SIG_DFL);
     setvbuf(stdout, 0, _IOLBF, 0);
     for (int i = 0; i < case_count; i++) {
         if (argc > 1 && strcmp(argv[1], cases[i].name)) continue;

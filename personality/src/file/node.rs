@@ -3,7 +3,7 @@
 //! A node is identified by its object; names are entries of directories. Directories know their parent and their name in it, so that the path of a
 //! working directory can be told.
 
-use super::{data::FileData, layers::LowerDirectory, pipe::Pipe, proc::ProcNode};
+use super::{data::FileData, layers::LowerDirectory, pipe::Pipe, proc::ProcNode, stream::Stream};
 use crate::{
     linux::{
         Errno, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, S_ISGID,
@@ -24,6 +24,9 @@ use core::{
 
 /// A moment: seconds and nanoseconds since 1970.
 pub type Moment = (i64, u32);
+
+/// Number of the file system that pipes without a name are in.
+pub const PIPES: u64 = 0xc;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1 << 48);
 
@@ -57,8 +60,15 @@ pub enum Kind {
     File(FileData),
     /// A symbolic link.
     Symlink(Box<[u8]>),
-    /// A FIFO.
+    /// A FIFO, or a pipe without a name ([`PIPES`]).
     Fifo(Rc<Pipe>),
+    /// Standard input, output or error that the daemon holds the other end of: a pipe to programs.
+    Stream {
+        /// The stream.
+        stream: Rc<Stream>,
+        /// Whether programs read it.
+        is_input: bool,
+    },
     /// A character or block device, by `rdev`.
     Device,
     /// A bound unix socket.
@@ -193,6 +203,12 @@ impl Node {
     #[must_use]
     pub fn empty_directory(mode: u32, uid: u32, gid: u32, device: u64) -> Rc<Self> {
         Self::new(Kind::Directory(Directory::new(None)), S_IFDIR | mode, uid, gid, 0, device)
+    }
+
+    /// A pipe without a name.
+    #[must_use]
+    pub fn unnamed_pipe(kind: Kind, uid: u32, gid: u32) -> Rc<Self> {
+        Self::new(kind, S_IFIFO | 0o600, uid, gid, 0, PIPES)
     }
 
     /// Its metadata.

@@ -504,8 +504,8 @@ impl ProcNode {
                         Some(index) => format!("/dev/pts/{index}").into_bytes(),
                         None => b"/dev/console".to_vec(),
                     },
-                    (super::Object::Input(_) | super::Object::Output(_), _) => {
-                        format!("pipe:[{}]", file.id).into_bytes()
+                    (_, Some(node)) if node.device == super::node::PIPES => {
+                        format!("pipe:[{}]", node.id).into_bytes()
                     }
                     (_, None) if file.path.ends_with(b":") => {
                         [file.path.clone(), format!("[{}]", file.id).into_bytes()].concat()

@@ -69,3 +69,4 @@ impl<T> core::fmt::Debug for Handed<T> {
 
 pub mod layer;
 pub mod pages;
+pub mod vdso_code;

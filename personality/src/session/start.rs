@@ -2,7 +2,7 @@
 
 use super::{Started, describe, flush_if_dirty};
 use crate::{
-    file::{Object, OpenFile, path::Walker, stream::Stream, terminal::Terminal},
+    file::{Kind, Node, Object, OpenFile, path::Walker, stream::Stream, terminal::Terminal},
     linux::{Errno, O_RDONLY, O_RDWR, O_WRONLY, layouts::Rlimit},
     machine::Handed,
     system::{SYSTEM, System},
@@ -128,8 +128,8 @@ fn furnish(
         is_over: false,
     };
     let mut files = crate::file::FileTable::default();
-    let mut add = |object, flags| {
-        files.insert(OpenFile::new(object, None, flags, Vec::new()), false, 0, 1024).map(|_| ())
+    let mut add = |object, node, flags| {
+        files.insert(OpenFile::new(object, node, flags, Vec::new()), false, 0, 1024).map(|_| ())
     };
     if let Some(size) = spec.terminal {
         let terminal = if number == 0 {
@@ -145,7 +145,7 @@ fn furnish(
         terminal.foreground.set(process.pid);
         *process.terminal.borrow_mut() = Some(terminal.clone());
         for _ in 0..3 {
-            add(Object::Terminal(terminal.clone()), O_RDWR)?;
+            add(Object::Terminal(terminal.clone()), None, O_RDWR)?;
         }
         started.terminal = Some(terminal);
     } else {
@@ -153,11 +153,15 @@ fn furnish(
         if !spec.stdin {
             input.end();
         }
-        add(Object::Input(input.clone()), O_RDONLY)?;
+        let kind = Kind::Stream { stream: input.clone(), is_input: true };
+        let node = Node::unnamed_pipe(kind, 0, 0);
+        add(Object::Input(input.clone()), Some(node), O_RDONLY)?;
         started.input = Some(input);
         for output in &mut started.outputs {
             let stream = Rc::new(Stream::default());
-            add(Object::Output(stream.clone()), O_WRONLY)?;
+            let kind = Kind::Stream { stream: stream.clone(), is_input: false };
+            let node = Node::unnamed_pipe(kind, 0, 0);
+            add(Object::Output(stream.clone()), Some(node), O_WRONLY)?;
             *output = Some(stream);
         }
     }
@@ -252,7 +256,7 @@ fn load(
     let name = spec.arguments.first().cloned().unwrap_or_default();
     let (node, path) = find_program(&walker, &name, &environment)?;
     let request = exec::Request { node, path, arguments: spec.arguments.clone(), environment };
-    let loaded = exec::load(request, &walker, &task.process).map_err(|errno| {
+    let loaded = exec::load(request, &walker, &task.process, &system.vdso).map_err(|errno| {
         let text = format!("{}: {}", String::from_utf8_lossy(&name), describe(errno));
         if errno == Errno::ENOENT {
             StartFailure::NotFound(text)

@@ -19,7 +19,7 @@ use crate::{
     system::time as clock,
     task::signal,
 };
-use alloc::rc::Rc;
+use alloc::{rc::Rc, vec::Vec};
 use core::cell::{Cell, RefCell};
 
 pub(super) fn close(call: &mut Call<'_>) -> Outcome {
@@ -244,10 +244,14 @@ fn make_pipe(call: &mut Call<'_>, flags: u32) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let pipe = Rc::new(Pipe::new());
-    let kept = flags & O_NONBLOCK;
-    let reader =
-        OpenFile::new(Object::Pipe(pipe.clone()), None, O_RDONLY | kept, b"pipe:".to_vec());
-    let writer = OpenFile::new(Object::Pipe(pipe), None, O_WRONLY | kept, b"pipe:".to_vec());
+    let credentials = call.task.credentials();
+    let (uid, gid) = (credentials.users[3], credentials.groups[3]);
+    let node = Node::unnamed_pipe(Kind::Fifo(pipe.clone()), uid, gid);
+    let end = |access| {
+        let object = Object::Pipe(pipe.clone());
+        OpenFile::new(object, Some(node.clone()), access | flags & O_NONBLOCK, Vec::new())
+    };
+    let (reader, writer) = (end(O_RDONLY), end(O_WRONLY));
     let close_on_exec = flags & O_CLOEXEC != 0;
     let first = call.install(reader, close_on_exec)?;
     let second = call.install(writer, close_on_exec).inspect_err(|_| {

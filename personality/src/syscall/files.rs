@@ -156,6 +156,11 @@ fn finish_open(call: &mut Call<'_>, node: &Rc<Node>, flags: u32, path: &[u8]) ->
                 return open_fifo(call, pipe, file, flags);
             }
             Kind::Device => open_device(call, node, flags)?,
+            Kind::Stream { stream, is_input } => match (flags & O_ACCMODE, is_input) {
+                (O_RDONLY, true) => Object::Input(stream.clone()),
+                (_, false) if flags & O_ACCMODE != O_RDONLY => Object::Output(stream.clone()),
+                _ => return Err(Errno::EACCES.into()),
+            },
             Kind::Proc(proc) if !node.is_directory() => {
                 Object::Text(core::cell::RefCell::new(proc.text(call.system, call.task)?))
             }
@@ -175,7 +180,10 @@ fn open_fifo(
 ) -> Outcome {
     let (readers, writers) = pipe.ends();
     let close_on_exec = flags & O_CLOEXEC != 0;
+    let is_unnamed = file.node.as_ref().is_some_and(|node| node.device == node::PIPES);
     let is_alone = match flags & O_ACCMODE {
+        // A pipe without a name is opened again through /proc: nobody is waited for.
+        _ if is_unnamed => false,
         O_RDONLY => writers == 0,
         O_WRONLY => readers == 0,
         _ => false,

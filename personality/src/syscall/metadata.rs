@@ -4,7 +4,7 @@ use super::{Call, Outcome};
 use crate::{
     file::{Node, Object, path},
     linux::{
-        AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, S_IFCHR, S_IFIFO, S_IFMT,
+        AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, S_IFCHR, S_IFMT,
         S_IFSOCK, S_ISGID, S_ISUID,
         layouts::{Stat, Statfs, Timespec, Timeval},
     },
@@ -20,7 +20,6 @@ const MAX_XATTR: u64 = 64 * 1024;
 /// stat(2) of something without a node.
 fn stat_of_object(object: &Object, id: u64) -> Stat {
     let mode = match object {
-        Object::Pipe(_) | Object::Input(_) | Object::Output(_) => S_IFIFO | 0o600,
         Object::Socket(_) => S_IFSOCK | 0o777,
         Object::Terminal(_) | Object::Master(_) => S_IFCHR | 0o620,
         _ => 0o600,

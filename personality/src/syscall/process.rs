@@ -155,7 +155,7 @@ fn execute(
     let place = call.task.place();
     let credentials = call.task.credentials();
     let walker = path::Walker { place: &place, credentials: &credentials, start: None };
-    match exec::load(request, &walker, &process) {
+    match exec::load(request, &walker, &process, &call.system.vdso) {
         Ok(loaded) => {
             let files = call.task.files();
             // A table that was shared with another process stays theirs.

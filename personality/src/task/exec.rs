@@ -9,6 +9,7 @@ use crate::{
         state::{self, Vectors},
     },
     memory::{Mapping, Memory},
+    vdso::Vdso,
 };
 use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use kernel_abi::PAGE_SIZE;
@@ -261,7 +262,8 @@ fn load_segment(
     Ok(())
 }
 
-/// The zeros between a writable part's file contents and the end of their page. Needs the memory attached.
+/// The zeros from the end of a writable part's file contents to the end of its page: loaders allocate from what lies behind their variables.
+/// Needs the memory attached.
 fn clear_tails(elf: &Elf, bias: u64) -> Result<(), Errno> {
     for segment in elf
         .segments
@@ -269,8 +271,7 @@ fn clear_tails(elf: &Elf, bias: u64) -> Result<(), Errno> {
         .filter(|segment| segment.flags & 2 != 0 && segment.in_memory > segment.in_file)
     {
         let from = bias.wrapping_add(segment.address + segment.in_file);
-        let end =
-            from.next_multiple_of(PAGE).min(bias.wrapping_add(segment.address + segment.in_memory));
+        let end = from.next_multiple_of(PAGE);
         if segment.in_file > 0 && end > from {
             Sink::guest(from, (end - from) as usize).put_zeros((end - from) as usize)?;
         }
@@ -322,7 +323,12 @@ fn check_executable(node: &Rc<Node>, walker: &Walker<'_>) -> Result<(), Errno> {
 ///
 /// # Errors
 /// Those of execve(2). The caller's old memory is attached again by the caller.
-pub fn load(request: Request, walker: &Walker<'_>, process: &Process) -> Result<Loaded, Errno> {
+pub fn load(
+    request: Request,
+    walker: &Walker<'_>,
+    process: &Process,
+    vdso: &Vdso,
+) -> Result<Loaded, Errno> {
     let meta = request.node.meta();
     let request = resolve_scripts(request, walker)?;
     let elf = Elf::parse(&request.node)?;
@@ -357,6 +363,7 @@ pub fn load(request: Request, walker: &Walker<'_>, process: &Process) -> Result<
         path: None,
     };
     memory.map(STACK_TOP - size, size, true, false, &stack_mapping)?;
+    let vdso = memory.map_code(&*vdso.page()?, "[vdso]")?;
     attach(&memory)?;
     clear_tails(&elf, bias)?;
     if let Some((_, parsed, _)) = &interpreter {
@@ -369,6 +376,7 @@ pub fn load(request: Request, walker: &Walker<'_>, process: &Process) -> Result<
         base: interpreter_bias,
         entry: bias.wrapping_add(elf.entry),
         is_secure: set_ids != (None, None),
+        vdso,
     };
     let stack = build_stack(&memory, &request, &vector, process, size)?;
     Ok(Loaded { memory, entry, stack, request, set_ids })
@@ -402,6 +410,7 @@ struct Vector {
     base: u64,
     entry: u64,
     is_secure: bool,
+    vdso: u64,
 }
 
 /// Writes strings, auxiliary vector, environment and arguments; the first stack pointer.
@@ -450,7 +459,8 @@ fn build_stack(
     let random = push(&seed, false)?;
     let at = at;
     let credentials = process.credentials.borrow().clone();
-    let auxiliary: [(u64, u64); 19] = [
+    let auxiliary: [(u64, u64); 21] = [
+        (33, vector.vdso),
         (16, u64::from(core::arch::x86_64::__cpuid(1).edx)),
         (6, PAGE),
         (17, 100),
@@ -468,6 +478,8 @@ fn build_stack(
         (25, random),
         (31, name),
         (15, platform),
+        // Programs may use the instructions that read and write the FS and GS bases.
+        (26, 2),
         (51, (state::area_size() as u64 + 1024).max(2048)),
         (0, 0),
     ];

@@ -3,6 +3,7 @@
 //! Owns: the order of the suites, and the count of what passed and failed that ends the output. A suite that cannot run has failed.
 
 mod applets;
+mod debian;
 mod kernel;
 mod programs;
 mod tally;
@@ -19,10 +20,10 @@ pub(crate) use tally::Tally;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: host, kernel, programs, applets, tcb, check. All if none is named.
+    /// Suites, separated by commas: host, kernel, programs, applets, debian, tcb, check. All if none is named.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
-    /// Run only cases of the kernel suite whose names contain this.
+    /// Run only cases of the suites kernel and debian whose names contain this.
     #[arg(long, default_value = "")]
     filter: String,
 }
@@ -35,6 +36,7 @@ const SUITES: &[Suite] = &[
     ("kernel", |root, arguments, tally| kernel::run(root, &arguments.filter, tally)),
     ("programs", |root, _, tally| programs::run(root, &mett(root)?, tally)),
     ("applets", |root, _, tally| applets::run(root, &mett(root)?, tally)),
+    ("debian", |root, arguments, tally| debian::run(root, &mett(root)?, &arguments.filter, tally)),
     ("tcb", |root, _, tally| {
         tally.case("trusted code is within its limits", tcb::run(root, &tcb::Arguments::text()));
         Ok(())

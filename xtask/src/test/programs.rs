@@ -68,9 +68,10 @@ fn compile(sources: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(programs)
 }
 
-/// Runs a program here, with a `/tmp` of its own.
+/// Runs a program here, with a `/tmp` of its own, and a `/proc` that tells the numbers of its namespace.
 fn linux(program: &Path) -> Result<String> {
-    let output = isolated(&format!("mount -t tmpfs tmpfs /tmp && exec {}", program.display()))
+    let script = "mount -t tmpfs tmpfs /tmp && mount -t proc proc /proc && exec";
+    let output = isolated(&format!("{script} {}", program.display()))
         .stderr(Stdio::inherit())
         .output()
         .context("unshare cannot be started")?;
