@@ -4,8 +4,8 @@ use super::{Call, Outcome};
 use crate::{
     file::{Node, Object, path},
     linux::{
-        AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, S_IFCHR, S_IFMT,
-        S_IFSOCK, S_ISGID, S_ISUID,
+        AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, S_IFCHR, S_IFMT, S_IFSOCK,
+        S_ISGID, S_ISUID,
         layouts::{Stat, Statfs, Timespec, Timeval},
     },
     machine::guest,
