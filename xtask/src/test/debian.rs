@@ -41,10 +41,19 @@ const IMAGES: &[Image] = &[
             "redis-tools",
         ],
     ),
-    ("compiler", &["bash", "make", "gcc", "libc6-dev", "musl-tools"]),
+    ("compiler", &["bash", "grep", "sed", "mawk", "make", "gcc", "libc6-dev", "musl-tools"]),
     (
         "python",
-        &["bash", "python3", "python3-pip", "python3-setuptools", "python3-wheel", "python3-venv"],
+        &[
+            "bash",
+            "grep",
+            "sed",
+            "python3",
+            "python3-pip",
+            "python3-setuptools",
+            "python3-wheel",
+            "python3-venv",
+        ],
     ),
 ];
 
