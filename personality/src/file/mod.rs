@@ -22,6 +22,7 @@ pub mod proc;
 pub mod stream;
 pub mod table;
 pub mod terminal;
+pub mod watch;
 
 pub use node::{Kind, Meta, Node};
 pub use open::{Object, OpenFile};

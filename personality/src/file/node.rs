@@ -3,7 +3,9 @@
 //! A node is identified by its object; names are entries of directories. Directories know their parent and their name in it, so that the path of a
 //! working directory can be told.
 
-use super::{data::FileData, layers::LowerDirectory, pipe::Pipe, proc::ProcNode, stream::Stream};
+use super::{
+    data::FileData, layers::LowerDirectory, pipe::Pipe, proc::ProcNode, stream::Stream, watch,
+};
 use crate::{
     linux::{
         Errno, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, S_ISGID,
@@ -90,6 +92,8 @@ pub struct Node {
     xattrs: RefCell<Vec<(Vec<u8>, Vec<u8>)>>,
     /// Locks held on it.
     pub locks: super::locks::Locks,
+    /// Who watches it.
+    pub watches: super::watch::Watches,
 }
 
 /// An entry of a directory.
@@ -196,6 +200,7 @@ impl Node {
             meta: Cell::new(meta),
             xattrs: RefCell::new(Vec::new()),
             locks: super::locks::Locks::new(),
+            watches: super::watch::Watches::new(),
         })
     }
 
@@ -302,6 +307,7 @@ impl Node {
         if let Some(below) = node.directory() {
             below.set_place(self, name);
         }
+        watch::enter(self, name, &node);
         directory.entries.borrow_mut().insert(name.into(), Entry::Node(node));
     }
 
@@ -336,6 +342,7 @@ impl Node {
         self.touch_modified();
         match before {
             Some(Entry::Node(node)) => {
+                watch::leave(&node);
                 if node.is_directory() {
                     self.change(|meta| meta.nlink = meta.nlink.saturating_sub(1));
                 }
@@ -497,6 +504,7 @@ impl Node {
         }
         drop(xattrs);
         self.change(|_| {});
+        watch::tell(self, watch::ATTRIBUTES);
         Ok(())
     }
     /// Removes an extended attribute.

@@ -9,6 +9,7 @@ use super::{
     pipe::Pipe,
     stream::Stream,
     terminal::Terminal,
+    watch::{self, Inotify},
 };
 use crate::{
     linux::{
@@ -45,6 +46,8 @@ pub enum Object {
     Output(Rc<Stream>),
     /// A socket.
     Socket(Rc<Socket>),
+    /// An inotify instance.
+    Inotify(Rc<Inotify>),
     /// An eventfd.
     Event(EventCounter),
     /// A timerfd.
@@ -204,6 +207,7 @@ impl OpenFile {
                 let manner = io.manner(non_blocking);
                 socket.receive(sink, 0, false, manner).map(|received| received.count)
             }
+            Object::Inotify(inotify) => inotify.read(sink, non_blocking, io.waiter()),
             Object::Event(counter) => counter.read(sink, non_blocking, io.waiter()),
             Object::Timer(timer) => timer.read(sink, non_blocking, io.waiter()),
             Object::Text(text) => {
@@ -234,6 +238,7 @@ impl OpenFile {
                     self.offset.set(at + count as u64);
                 }
                 node.touch_accessed();
+                watch::tell(node, watch::ACCESS);
                 Ok(count)
             }
             Kind::Device => self.memory_device()?.read(sink),
@@ -316,6 +321,7 @@ impl OpenFile {
                     self.offset.set(at + count as u64);
                 }
                 node.touch_modified();
+                watch::tell(node, watch::MODIFY);
                 Ok(count)
             }
             Kind::Device => self.memory_device()?.write(source),
@@ -335,6 +341,7 @@ impl OpenFile {
             Object::Input(stream) => stream.poll(true),
             Object::Output(stream) => stream.poll(false),
             Object::Socket(socket) => socket.poll(),
+            Object::Inotify(inotify) => inotify.poll(),
             Object::Event(counter) => counter.poll(),
             Object::Timer(timer) => timer.poll(),
             Object::Epoll(epoll) => epoll.poll(),
@@ -371,6 +378,7 @@ impl OpenFile {
             Object::Master(terminal) => each(&terminal.shown_queue),
             Object::Input(stream) | Object::Output(stream) => each(&stream.queue),
             Object::Socket(socket) => each(&socket.queue),
+            Object::Inotify(inotify) => each(&inotify.queue),
             Object::Event(counter) => each(&counter.queue),
             Object::Timer(timer) => each(&timer.queue),
             Object::Epoll(epoll) => each(&epoll.queue),
@@ -413,6 +421,7 @@ pub(crate) fn check_background(terminal: &Terminal, signal: u8, io: &Io<'_>) -> 
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        watch::tell_close(self);
         match &self.object {
             Object::Pipe(pipe) => pipe.close(self.reads(), self.writes()),
             Object::Terminal(terminal) => terminal.count(false, false),

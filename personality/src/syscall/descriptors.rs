@@ -443,6 +443,7 @@ fn readable(file: &OpenFile, argument: u64) -> Outcome {
         Object::Master(terminal) => terminal.shown_length(),
         Object::Input(stream) => stream.length(),
         Object::Socket(socket) => socket.readable(),
+        Object::Inotify(inotify) => inotify.readable(),
         Object::Node => file
             .node
             .as_ref()

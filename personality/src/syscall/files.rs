@@ -8,6 +8,7 @@ use crate::{
         node::{self, Directory},
         path::{self, Found},
         terminal::Terminal,
+        watch,
     },
     linux::{
         AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, Errno, O_ACCMODE, O_APPEND,
@@ -63,6 +64,7 @@ fn open_at(call: &mut Call<'_>, fd: i32, path: &[u8], flags: u32, mode: u32) -> 
             found.directory.device,
         );
         found.directory.link(&found.name, node.clone())?;
+        watch::tell_entry(&found.directory, &found.name, &node, watch::CREATE);
         Ok((node, true))
     })?;
     if flags & O_TRUNC != 0
@@ -71,6 +73,7 @@ fn open_at(call: &mut Call<'_>, fd: i32, path: &[u8], flags: u32, mode: u32) -> 
     {
         data.truncate(0)?;
         node.touch_modified();
+        watch::tell(&node, watch::MODIFY);
     }
     finish_open(call, &node, flags, path)
 }
@@ -168,6 +171,9 @@ fn finish_open(call: &mut Call<'_>, node: &Rc<Node>, flags: u32, path: &[u8]) ->
         }
     };
     let file = OpenFile::new(object, Some(node.clone()), kept, path.to_vec());
+    if flags & O_PATH == 0 {
+        watch::tell(node, watch::OPEN);
+    }
     call.install(file, flags & O_CLOEXEC != 0).map_err(Stop::from)
 }
 
@@ -310,7 +316,9 @@ fn make(call: &mut Call<'_>, fd: i32, path: &[u8], kind: Kind, mode: u32, rdev: 
             rdev,
             found.directory.device,
         );
-        found.directory.link(&found.name, node)
+        found.directory.link(&found.name, node.clone())?;
+        watch::tell_entry(&found.directory, &found.name, &node, watch::CREATE);
+        Ok(())
     })?;
     Ok(0)
 }
@@ -384,7 +392,9 @@ fn remove(call: &mut Call<'_>, fd: i32, path: &[u8], is_directory: bool) -> Outc
             }
             found.directory.unlink(&found.name);
             node.change(|meta| meta.nlink = meta.nlink.saturating_sub(1));
+            watch::tell_own(&node, watch::ATTRIBUTES);
         }
+        watch::tell_entry(&found.directory, &found.name, &node, watch::DELETE);
         Ok(())
     })?;
     Ok(0)
@@ -473,8 +483,11 @@ fn rename_at(call: &mut Call<'_>, from: (i32, &[u8]), to: (i32, &[u8]), flags: u
             let target = target.clone();
             old.directory.unlink(&old.name);
             new.directory.unlink(&new.name);
-            old.directory.link(&old.name, target)?;
-            new.directory.link(&new.name, node)?;
+            old.directory.link(&old.name, target.clone())?;
+            new.directory.link(&new.name, node.clone())?;
+            let (old, new) = ((&*old.directory, &old.name[..]), (&*new.directory, &new.name[..]));
+            watch::tell_move(old, new, &node);
+            watch::tell_move(new, old, &target);
             return Ok(0);
         }
         Some(target) if Rc::ptr_eq(target, &node) => return Ok(0),
@@ -485,6 +498,7 @@ fn rename_at(call: &mut Call<'_>, from: (i32, &[u8]), to: (i32, &[u8]), flags: u
     old.directory.unlink(&old.name);
     new.directory.link(&new.name, node.clone())?;
     node.change(|_| {});
+    watch::tell_move((&old.directory, &old.name), (&new.directory, &new.name), &node);
     Ok(0)
 }
 
@@ -501,6 +515,7 @@ fn replace_target(new: &Found, target: &Rc<Node>, node: &Rc<Node>) -> Result<(),
     }
     new.directory.unlink(&new.name);
     target.change(|meta| meta.nlink = meta.nlink.saturating_sub(1));
+    watch::tell_own(target, watch::ATTRIBUTES);
     Ok(())
 }
 
@@ -556,6 +571,8 @@ fn link_at(call: &mut Call<'_>, from: (i32, &[u8]), to: (i32, &[u8]), flags: u32
         walker.check_change(&found.directory, None)?;
         found.directory.link(&found.name, node.clone())?;
         node.change(|meta| meta.nlink += 1);
+        watch::tell_own(&node, watch::ATTRIBUTES);
+        watch::tell_entry(&found.directory, &found.name, &node, watch::CREATE);
         Ok(())
     })?;
     Ok(0)

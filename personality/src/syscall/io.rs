@@ -2,7 +2,7 @@
 
 use super::{Call, Outcome, read_vectors};
 use crate::{
-    file::{Object, OpenFile},
+    file::{Object, OpenFile, watch},
     linux::{Errno, O_DIRECTORY, RLIMIT_FSIZE, S_IFDIR, SIGPIPE, SIGXFSZ},
     machine::guest::{self, Sink, Source},
     wait::Stop,
@@ -369,6 +369,7 @@ pub(super) fn getdents64(call: &mut Call<'_>) -> Outcome {
     file.offset.set(offset);
     *file.listed.borrow_mut() = listed;
     node.touch_accessed();
+    watch::tell(&node, watch::ACCESS);
     Ok(out.len() as u64)
 }
 
@@ -425,6 +426,7 @@ fn resize(call: &Call<'_>, node: &Rc<crate::file::Node>, size: u64) -> Outcome {
     let shrinks = size < data.size();
     data.truncate(size)?;
     node.touch_modified();
+    watch::tell(node, watch::MODIFY);
     if shrinks {
         // Mapped pages beyond the end are gone for everybody.
         for process in call.system.processes.all() {

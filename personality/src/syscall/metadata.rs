@@ -2,7 +2,7 @@
 
 use super::{Call, Outcome};
 use crate::{
-    file::{Node, Object, path},
+    file::{Node, Object, path, watch},
     linux::{
         AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, S_IFCHR, S_IFMT, S_IFSOCK,
         S_ISGID, S_ISUID,
@@ -179,6 +179,7 @@ fn change_mode(call: &Call<'_>, node: &Rc<Node>, mode: u32) -> Outcome {
         mode &= !S_ISGID;
     }
     node.change(|meta| meta.mode = meta.mode & S_IFMT | mode);
+    watch::tell(node, watch::ATTRIBUTES);
     Ok(0)
 }
 
@@ -235,6 +236,7 @@ fn change_owner(call: &Call<'_>, node: &Rc<Node>, uid: u32, gid: u32) -> Outcome
             }
         }
     });
+    watch::tell(node, watch::ATTRIBUTES);
     Ok(0)
 }
 
@@ -285,6 +287,7 @@ fn set_times(call: &Call<'_>, node: &Rc<Node>, times: Option<[Option<(i64, u32)>
         meta.accessed = accessed.unwrap_or(meta.accessed);
         meta.modified = modified.unwrap_or(meta.modified);
     });
+    watch::tell(node, watch::ATTRIBUTES);
     Ok(0)
 }
 

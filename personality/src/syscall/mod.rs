@@ -9,6 +9,7 @@ mod io;
 mod memory;
 mod messages;
 mod metadata;
+mod notify;
 mod poll;
 mod process;
 mod signals;

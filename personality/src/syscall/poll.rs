@@ -132,6 +132,9 @@ fn select_until(call: &mut Call<'_>, timeout: Option<u64>) -> Outcome {
     if count as i32 <= -1 || count > FD_SETSIZE * 64 {
         return Err(Errno::EINVAL.into());
     }
+    // Descriptors beyond the table are not looked at.
+    let table = call.task.files.borrow().borrow().length().max(64).cast_unsigned();
+    let count = count.min(u64::from(table.next_power_of_two()));
     let words = count.div_ceil(64) as usize;
     let mut wanted = [const { Vec::<u64>::new() }; 3];
     for (index, set) in wanted.iter_mut().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::{Call, Outcome};
 use crate::{
-    file::{Kind, Node, Object, OpenFile, open::identity_of},
+    file::{Kind, Node, Object, OpenFile, open::identity_of, watch},
     linux::{AT_FDCWD, Errno, O_CLOEXEC, O_NONBLOCK, O_RDWR, S_IFSOCK},
     machine::guest,
     net::{
@@ -250,7 +250,9 @@ fn bind_path(call: &Call<'_>, socket: &Rc<Socket>, name: &[u8]) -> Result<(), Er
             0,
             found.directory.device,
         );
-        found.directory.link(&found.name, node)
+        found.directory.link(&found.name, node.clone())?;
+        watch::tell_entry(&found.directory, &found.name, &node, watch::CREATE);
+        Ok(())
     })
 }
 

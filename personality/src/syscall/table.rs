@@ -3,8 +3,8 @@
 //! Source of the numbers: Linux `arch/x86/entry/syscalls/syscall_64.tbl`. The coverage page (`docs/linux-coverage.md`) is generated from it.
 
 use super::{
-    Call, Outcome, descriptors, files, io, memory, messages, metadata, poll, process, signals,
-    socket_options, sockets, system_information, time,
+    Call, Outcome, descriptors, files, io, memory, messages, metadata, notify, poll, process,
+    signals, socket_options, sockets, system_information, time,
 };
 use crate::{gap, linux::Errno, system::System, task::Task};
 use alloc::rc::Rc;
@@ -313,9 +313,9 @@ calls! {
     250 keyctl Refused;
     251 ioprio_set Partial process::ioprio_set;
     252 ioprio_get Partial process::ioprio_get;
-    253 inotify_init None;
-    254 inotify_add_watch None;
-    255 inotify_rm_watch None;
+    253 inotify_init Full notify::inotify_init;
+    254 inotify_add_watch Full notify::inotify_add_watch;
+    255 inotify_rm_watch Full notify::inotify_rm_watch;
     256 migrate_pages None;
     257 openat Full files::openat;
     258 mkdirat Full files::mkdirat;
@@ -354,7 +354,7 @@ calls! {
     291 epoll_create1 Full poll::epoll_create1;
     292 dup3 Full descriptors::dup3;
     293 pipe2 Full descriptors::pipe2;
-    294 inotify_init1 None;
+    294 inotify_init1 Full notify::inotify_init1;
     295 preadv Full io::preadv;
     296 pwritev Full io::pwritev;
     297 rt_tgsigqueueinfo Full signals::rt_tgsigqueueinfo;
