@@ -148,7 +148,7 @@ impl Reader {
             (Kind::Device, S_IFBLK) => EntryKind::Block,
             (Kind::Device, _) => EntryKind::Character,
             // A socket means nothing without its process; files of /proc have no contents to keep.
-            (Kind::Socket(_) | Kind::Proc(_), _) => return Ok(()),
+            (Kind::Socket(_) | Kind::Stream { .. } | Kind::Proc(_), _) => return Ok(()),
         };
         if entry.kind == EntryKind::Directory {
             self.children(node, &entry.path)?;
