@@ -3,9 +3,9 @@
 use crate::{
     linux::{Errno, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM},
     machine::guest::{Sink, Source},
+    net::bytes::ByteQueue,
     wait::{Stop, WAIT, WaitQueue, Waiter},
 };
-use alloc::collections::VecDeque;
 use core::cell::{Cell, RefCell};
 
 /// Writes up to this long are not mixed with others'.
@@ -18,7 +18,7 @@ const MAX_CAPACITY: usize = 1 << 20;
 /// A pipe.
 #[derive(Debug)]
 pub struct Pipe {
-    bytes: RefCell<VecDeque<u8>>,
+    bytes: RefCell<ByteQueue>,
     capacity: Cell<usize>,
     readers: Cell<u32>,
     writers: Cell<u32>,
@@ -35,7 +35,7 @@ impl Pipe {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            bytes: RefCell::new(VecDeque::new()),
+            bytes: RefCell::new(ByteQueue::new()),
             capacity: Cell::new(CAPACITY),
             readers: Cell::new(0),
             writers: Cell::new(0),
@@ -113,6 +113,82 @@ impl Pipe {
         Ok(capacity)
     }
 
+    /// Whether there is something to read: waits if not, or says that it is the end (false).
+    ///
+    /// # Errors
+    /// `EAGAIN`, waits.
+    pub fn await_bytes(&self, non_blocking: bool, waiter: Waiter) -> Result<bool, Stop> {
+        if !self.bytes.borrow().is_empty() {
+            return Ok(true);
+        }
+        if self.writers.get() == 0 {
+            return Ok(false);
+        }
+        if non_blocking {
+            return Err(Errno::EAGAIN.into());
+        }
+        self.read_queue.join_for(waiter, POLLIN);
+        Err(WAIT)
+    }
+
+    /// How many bytes of a write fit now; waits for some. A short write goes whole or not at all, unless it has `begun`.
+    ///
+    /// # Errors
+    /// `EPIPE`, `EAGAIN`, waits.
+    pub fn await_room(
+        &self,
+        wanted: usize,
+        begun: bool,
+        non_blocking: bool,
+        waiter: Waiter,
+    ) -> Result<usize, Stop> {
+        if self.readers.get() == 0 {
+            return Err(Errno::EPIPE.into());
+        }
+        let room = self.capacity.get().saturating_sub(self.length());
+        if wanted > 0 && (room == 0 || wanted <= PIPE_BUF && room < wanted && !begun) {
+            if non_blocking {
+                return Err(Errno::EAGAIN.into());
+            }
+            self.write_queue.join_for(waiter, POLLOUT);
+            return Err(WAIT);
+        }
+        Ok(wanted.min(room))
+    }
+
+    /// Copies the first bytes to a sink and leaves them there; how many.
+    ///
+    /// # Errors
+    /// `EFAULT`.
+    pub fn copy(&self, sink: &mut Sink<'_>) -> Result<usize, Errno> {
+        let bytes = self.bytes.borrow();
+        let count = bytes.len().min(sink.room());
+        bytes.copy(0, sink, count)?;
+        Ok(count)
+    }
+
+    /// Forgets the first bytes: there is room.
+    pub fn skip(&self, count: usize) {
+        let mut bytes = self.bytes.borrow_mut();
+        bytes.skip(count);
+        let room = self.capacity.get().saturating_sub(bytes.len());
+        drop(bytes);
+        // A writer that would find no more than crumbs sleeps on.
+        if room >= PIPE_BUF {
+            self.write_queue.wake_for(POLLOUT | POLLWRNORM);
+        }
+    }
+
+    /// Appends bytes for which there is room.
+    ///
+    /// # Errors
+    /// `EFAULT`, `ENOBUFS`.
+    pub fn fill(&self, source: &mut Source<'_>, count: usize) -> Result<(), Errno> {
+        self.bytes.borrow_mut().fill(source, count)?;
+        self.read_queue.wake_for(POLLIN | POLLRDNORM);
+        Ok(())
+    }
+
     /// Reads what is there.
     ///
     /// # Errors
@@ -123,28 +199,11 @@ impl Pipe {
         non_blocking: bool,
         waiter: Waiter,
     ) -> Result<usize, Stop> {
-        if sink.room() == 0 {
+        if sink.room() == 0 || !self.await_bytes(non_blocking, waiter)? {
             return Ok(0);
         }
-        let mut bytes = self.bytes.borrow_mut();
-        if bytes.is_empty() {
-            if self.writers.get() == 0 {
-                return Ok(0);
-            }
-            if non_blocking {
-                return Err(Errno::EAGAIN.into());
-            }
-            self.read_queue.join(waiter);
-            return Err(WAIT);
-        }
-        let count = bytes.len().min(sink.room());
-        let (first, second) = bytes.as_slices();
-        let from_first = first.len().min(count);
-        sink.put(first.get(..from_first).unwrap_or_default())?;
-        sink.put(second.get(..count - from_first).unwrap_or_default())?;
-        bytes.drain(..count);
-        drop(bytes);
-        self.write_queue.wake();
+        let count = self.copy(sink)?;
+        self.skip(count);
         Ok(count)
     }
 
@@ -158,34 +217,11 @@ impl Pipe {
         non_blocking: bool,
         waiter: Waiter,
     ) -> Result<usize, Stop> {
-        if self.readers.get() == 0 {
-            return Err(Errno::EPIPE.into());
+        let begun = source.done() > 0;
+        let count = self.await_room(source.left(), begun, non_blocking, waiter)?;
+        if count > 0 {
+            self.fill(source, count)?;
         }
-        let wanted = source.left();
-        if wanted == 0 {
-            return Ok(0);
-        }
-        let mut bytes = self.bytes.borrow_mut();
-        let room = self.capacity.get().saturating_sub(bytes.len());
-        if room == 0 || (wanted <= PIPE_BUF && room < wanted && source.done() == 0) {
-            if non_blocking {
-                return Err(Errno::EAGAIN.into());
-            }
-            self.write_queue.join(waiter);
-            return Err(WAIT);
-        }
-        let count = wanted.min(room);
-        let mut left = count;
-        let mut chunk = [0; 1024];
-        while left > 0 {
-            let now = left.min(chunk.len());
-            let part = chunk.get_mut(..now).unwrap_or_default();
-            source.take(part)?;
-            bytes.extend(part.iter());
-            left -= now;
-        }
-        drop(bytes);
-        self.read_queue.wake();
         Ok(count)
     }
 

@@ -73,7 +73,19 @@ static ROOT: &[Entry] = &[
         &[
             Entry::Directory(
                 "fs",
-                &[Entry::Text("file-max"), Entry::Text("nr_open"), Entry::Text("pipe-max-size")],
+                &[
+                    Entry::Text("file-max"),
+                    Entry::Directory(
+                        "inotify",
+                        &[
+                            Entry::Text("max_queued_events"),
+                            Entry::Text("max_user_instances"),
+                            Entry::Text("max_user_watches"),
+                        ],
+                    ),
+                    Entry::Text("nr_open"),
+                    Entry::Text("pipe-max-size"),
+                ],
             ),
             Entry::Directory(
                 "kernel",
@@ -640,6 +652,9 @@ fn machine_text(name: &str, system: &System) -> String {
         }
         "entropy_avail" => writeln!(out, "256"),
         "file-max" => writeln!(out, "9223372036854775807"),
+        "max_queued_events" => writeln!(out, "{}", super::watch::MAX_EVENTS),
+        "max_user_instances" => writeln!(out, "128"),
+        "max_user_watches" => writeln!(out, "{}", super::watch::MAX_WATCHES),
         "nr_open" => writeln!(out, "1048576"),
         "pipe-max-size" => writeln!(out, "1048576"),
         "max_map_count" => writeln!(out, "65530"),

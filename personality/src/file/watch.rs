@@ -56,9 +56,9 @@ const IS_DIRECTORY: u32 = 0x4000_0000;
 const ONCE: u32 = 0x8000_0000;
 
 /// Events of one instance that wait (fs.inotify.max_queued_events).
-const MAX_EVENTS: usize = 16384;
+pub const MAX_EVENTS: usize = 16384;
 /// Watches of the compartment (fs.inotify.max_user_watches).
-const MAX_WATCHES: u32 = 65536;
+pub const MAX_WATCHES: u32 = 65536;
 
 /// Watches there are.
 static WATCHES: AtomicU32 = AtomicU32::new(0);

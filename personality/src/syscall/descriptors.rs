@@ -243,6 +243,10 @@ fn make_pipe(call: &mut Call<'_>, flags: u32) -> Outcome {
     if flags & !(O_CLOEXEC | O_NONBLOCK | O_DIRECT) != 0 {
         return Err(Errno::EINVAL.into());
     }
+    if flags & O_DIRECT != 0 {
+        crate::gap!(call.system, "pipe2: packets");
+        return Err(Errno::EINVAL.into());
+    }
     let pipe = Rc::new(Pipe::new());
     let credentials = call.task.credentials();
     let (uid, gid) = (credentials.users[3], credentials.groups[3]);

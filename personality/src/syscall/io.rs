@@ -309,24 +309,6 @@ pub(super) fn copy_file_range(call: &mut Call<'_>) -> Outcome {
     Ok(count)
 }
 
-pub(super) fn splice(call: &mut Call<'_>) -> Outcome {
-    let (from, to) = (call.file(0)?, call.file(2)?);
-    if !matches!(from.object, Object::Pipe(_)) && !matches!(to.object, Object::Pipe(_)) {
-        return Err(Errno::EINVAL.into());
-    }
-    let read_offset =
-        |address: u64| if address == 0 { Ok(None) } else { guest::read::<u64>(address).map(Some) };
-    let (from_at, to_at) = (read_offset(call.argument(1))?, read_offset(call.argument(3))?);
-    let length = call.argument(4).min(CHUNK as u64);
-    let count = transfer(call, &from, from_at, &to, to_at, length)?;
-    for (address, at) in [(call.argument(1), from_at), (call.argument(3), to_at)] {
-        if let Some(at) = at {
-            guest::write(address, &(at + count))?;
-        }
-    }
-    Ok(count)
-}
-
 pub(super) fn getdents64(call: &mut Call<'_>) -> Outcome {
     let file = call.file(0)?;
     let node = file.node.clone().ok_or(Errno::ENOTDIR)?;

@@ -15,6 +15,7 @@ mod process;
 mod signals;
 mod socket_options;
 mod sockets;
+mod splice;
 pub mod system_information;
 pub mod table;
 mod time;

@@ -4,7 +4,7 @@
 
 use super::{
     Call, Outcome, descriptors, files, io, memory, messages, metadata, notify, poll, process,
-    signals, socket_options, sockets, system_information, time,
+    signals, socket_options, sockets, splice, system_information, time,
 };
 use crate::{gap, linux::Errno, system::System, task::Task};
 use alloc::rc::Rc;
@@ -335,10 +335,10 @@ calls! {
     272 unshare Partial process::unshare;
     273 set_robust_list Full process::set_robust_list;
     274 get_robust_list Full process::get_robust_list;
-    275 splice Partial io::splice;
-    276 tee None;
+    275 splice Full splice::splice;
+    276 tee Full splice::tee;
     277 sync_file_range Full io::fsync;
-    278 vmsplice None;
+    278 vmsplice Full splice::vmsplice;
     279 move_pages None;
     280 utimensat Full metadata::utimensat;
     281 epoll_pwait Full poll::epoll_pwait;
