@@ -31,6 +31,8 @@ pub struct Flight {
     sockets: RefCell<BTreeMap<u64, (Weak<OpenFile>, usize)>>,
     /// When to look for circles while sending.
     collect_at: Cell<usize>,
+    /// Sockets that were closed since somebody looked for circles.
+    closed: Cell<usize>,
     /// Files whose last message is gone, until they are dropped.
     grave: RefCell<Vec<Rc<OpenFile>>>,
     is_burying: Cell<bool>,
@@ -118,10 +120,19 @@ impl Drop for InFlight {
 }
 
 impl Flight {
-    /// Whether sockets are in flight.
+    /// A socket is closed: whether to look for circles, which costs as much as there are sockets in flight, and so is done once for a share of them.
     #[must_use]
-    pub fn has_sockets(&self) -> bool {
-        !self.sockets.borrow().is_empty()
+    pub fn is_collection_due(&self) -> bool {
+        let in_flight = self.sockets.borrow().len();
+        if in_flight == 0 || self.is_burying.get() {
+            return false;
+        }
+        self.closed.set(self.closed.get() + 1);
+        let is_due = 8 * self.closed.get() >= in_flight;
+        if is_due {
+            self.closed.set(0);
+        }
+        is_due
     }
     /// Drops files, one after the other, whatever they drop in turn.
     fn bury(&self, files: Vec<Rc<OpenFile>>) {

@@ -496,7 +496,9 @@ impl Drop for Socket {
         for sender in self.blocked.take().iter().filter_map(Weak::upgrade) {
             sender.queue.wake();
         }
-        if self.family == Family::Unix && self.network.flight.has_sockets() {
+        let messages = self.inbox.get_mut().empty();
+        drop(messages);
+        if self.family == Family::Unix && self.network.flight.is_collection_due() {
             super::garbage::collect(&self.network);
         }
     }
