@@ -93,11 +93,7 @@ impl Twin {
         promise: Page,
         populate: bool,
     ) -> Progress {
-        let options = ZeroOptions {
-            populate,
-            shared: promise.is_shared,
-            may_execute: promise.maximum.contains(Access::EXECUTE),
-        };
+        let options = ZeroOptions { populate, shared: promise.is_shared, maximum: promise.maximum };
         let expected = self.memory.zero(space, first, pages, promise, populate);
         let at = FIRST + first as u64;
         let found = whole(pages, |done, rest| {

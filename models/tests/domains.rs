@@ -25,7 +25,7 @@ fn hold(domain: &Ref<Domain>) -> Ref<Space> {
 }
 
 fn populate(space: &Ref<Space>, page: u64, pages: u64) {
-    let options = ZeroOptions { populate: true, shared: false, may_execute: false };
+    let options = ZeroOptions { populate: true, ..ZeroOptions::default() };
     let mut done = 0;
     while done < pages {
         done += space.zero(page + done, pages - done, READ | Access::WRITE, options).unwrap();

@@ -20,8 +20,12 @@ use rt::{Domain, Space, startup::home_space};
 const PAGE: u64 = PAGE_SIZE;
 /// Flag of `SpaceZero`: stays shared over a fork.
 const SHARED: u64 = 1 << 9;
-/// Every access, so that `mprotect` may grant it later.
-const ALL: Access = Access::READ.union(Access::WRITE).union(Access::EXECUTE);
+/// Flags of `SpaceZero`: `mprotect` may grant every access later.
+const MAY_ALL: u64 = 1 << 10 | 1 << 11;
+/// Bytes between two areas that fork passes over with them.
+const SHORT_GAP: u64 = 64 * PAGE;
+/// Mappings from this length on end at a multiple of it, so that the kernel needs one word for many of their untouched pages.
+const LARGE: u64 = 1 << 21;
 /// Areas a process may have (vm.max_map_count).
 const MAX_AREAS: usize = 65_530;
 
@@ -137,17 +141,28 @@ impl Memory {
             arguments: self.arguments.clone(),
             environment: self.environment.clone(),
         };
-        let pages = (GUEST_MAX - GUEST_MIN) / PAGE;
-        space.map(
-            GUEST_MIN,
-            self.space,
-            GUEST_MIN,
-            pages,
-            MapMode::Snapshot,
-            Access::empty(),
-            false,
-        )?;
+        let mut run = (0, 0);
+        for (start, area) in &*self.areas.borrow() {
+            // A short gap costs less than another operation.
+            if start - run.1 <= SHORT_GAP && run.1 != 0 {
+                run.1 = area.end;
+                continue;
+            }
+            self.snapshot(space, run)?;
+            run = (*start, area.end);
+        }
+        self.snapshot(space, run)?;
         Ok(copy)
+    }
+
+    /// Gives another Space a range's pages, which both copy before they write.
+    fn snapshot(&self, to: Space, (start, end): (u64, u64)) -> Result<(), Errno> {
+        if start == end {
+            return Ok(());
+        }
+        let pages = (end - start) / PAGE;
+        to.map(start, self.space, start, pages, MapMode::Snapshot, Access::empty(), false)?;
+        Ok(())
     }
 
     /// The area that holds an address.
@@ -173,8 +188,10 @@ impl Memory {
     /// A free range, from the top down.
     fn find_free(&self, length: u64) -> Result<u64, Errno> {
         let areas = self.areas.borrow();
+        let alignment = if length >= LARGE { LARGE } else { PAGE };
         let mut end = self.top.get();
         loop {
+            end &= !(alignment - 1);
             let start =
                 end.checked_sub(length).filter(|start| *start >= GUEST_MIN).ok_or(Errno::ENOMEM)?;
             match areas.range(..end).next_back() {
@@ -294,10 +311,7 @@ impl Memory {
     }
 
     fn fill_zero(&self, start: u64, pages: u64, access: Access, shared: bool) -> Result<(), Errno> {
-        self.space.zero(start, pages, ALL, if shared { SHARED } else { 0 })?;
-        if access != ALL {
-            self.space.protect(start, pages, access)?;
-        }
+        self.space.zero(start, pages, access, MAY_ALL | if shared { SHARED } else { 0 })?;
         Ok(())
     }
 
@@ -526,6 +540,10 @@ impl Memory {
                 continue;
             }
             let key = area.end;
+            if area.file.is_none() {
+                self.space.discard(from, (to - from) / PAGE)?;
+                continue;
+            }
             self.space.unmap(from, (to - from) / PAGE)?;
             let file = area.file.map(|(node, offset)| (node, offset + (from - key)));
             let mapping = Mapping {

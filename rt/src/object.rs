@@ -338,6 +338,15 @@ impl Space {
             call(Operation::SpaceResolve, [self.0.into(), offset + bytes(done), rest, word, 0, 0])
         })
     }
+    /// Gives the frames of a range back: its pages are demand-zero again, with the access they have.
+    ///
+    /// # Errors
+    /// As `SpaceDiscard`; a prefix may have been done.
+    pub fn discard(self, offset: u64, pages: u64) -> Result<()> {
+        sliced(pages, |done, rest| {
+            call(Operation::SpaceDiscard, [self.0.into(), offset + bytes(done), rest, 0, 0, 0])
+        })
+    }
 }
 
 impl Thread {

@@ -1,15 +1,20 @@
 //! The program's free capability slots.
 
+use crate::sync::SpinLock;
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel_abi::{Error, Slot, cap::SLOT_LIMIT};
 
-/// Freed slots that are remembered; more are found again by looking at the kernel's answers.
+/// Freed slots that are remembered; more are lost to this program, which has a million.
 const REMEMBERED: usize = 512;
 
+/// A stack of freed slots.
+struct Freed {
+    slots: [Slot; REMEMBERED],
+    count: usize,
+}
+
 static NEXT: AtomicU32 = AtomicU32::new(kernel_abi::cap::root::FREE);
-static FREED: [AtomicU32; REMEMBERED] = [const { AtomicU32::new(0) }; REMEMBERED];
-/// Number of remembered slots; the stack's top.
-static HINT: AtomicU32 = AtomicU32::new(0);
+static FREED: SpinLock<Freed> = SpinLock::new(Freed { slots: [0; REMEMBERED], count: 0 });
 
 /// Sets the first slot that nothing was put into.
 pub(crate) fn set_first(slot: Slot) {
@@ -21,15 +26,11 @@ pub(crate) fn set_first(slot: Slot) {
 /// # Errors
 /// `OutOfObjects` when all slots were used.
 pub fn take() -> Result<Slot, Error> {
-    if HINT.load(Ordering::Relaxed) > 0 {
-        for place in &FREED {
-            let slot = place.load(Ordering::Relaxed);
-            if slot != 0
-                && place.compare_exchange(slot, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-            {
-                HINT.fetch_sub(1, Ordering::Relaxed);
-                return Ok(slot);
-            }
+    {
+        let mut freed = FREED.lock();
+        if let Some(last) = freed.count.checked_sub(1) {
+            freed.count = last;
+            return freed.slots.get(last).copied().ok_or(Error::OutOfObjects);
         }
     }
     let slot = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -54,10 +55,10 @@ pub fn give_back(slot: Slot) {
     if slot == 0 {
         return;
     }
-    for place in &FREED {
-        if place.compare_exchange(0, slot, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            HINT.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
+    let mut freed = FREED.lock();
+    let count = freed.count;
+    if let Some(place) = freed.slots.get_mut(count) {
+        *place = slot;
+        freed.count += 1;
     }
 }

@@ -110,8 +110,8 @@ operations! {
     32 SpaceCreate "Creates a Space."
         args ["Domain", "slot", "use (SpaceUse)", "home Space (for guest Spaces)"] rights "CREATE; RUN on the home Space" returns "0"
         errors [SlotOccupied "slot", OutOfFrames "budget", OutOfObjects "budget", DomainDead "Domain", BadArgument "use, or the home is no home Space"]
-    33 SpaceZero "Leaves demand-zero markers in a range of holes; bit 8 of the access word populates the pages at once, bit 9 sets the shared bit, bit 10 lets them be made executable later."
-        args ["Space", "offset", "pages", "access (also the maximum, but for bit 10)"] rights "EDIT" returns "pages done"
+    33 SpaceZero "Leaves demand-zero markers in a range of holes; bit 8 of the access word populates the pages at once, bit 9 sets the shared bit, bit 10 lets them be made executable later, bit 11 writable."
+        args ["Space", "offset", "pages", "access (also the maximum, but for bits 10 and 11)"] rights "EDIT" returns "pages done"
         errors [Overlap "a page in the slice is not a hole", Frozen "the Space is frozen", OutOfFrames "budget", BadArgument "range or access; write with execute is allowed only in guest Spaces"]
     34 SpaceMap "Maps a range of one Space into another, see `MapMode`."
         args ["destination Space", "destination offset", "source Space", "source offset", "pages", "mode | access << 16 | MAP_SHARED_BIT"] rights "EDIT on the destination; MAP_* on the source as the access needs; EDIT on the source for Snapshot and Move" returns "pages done"
@@ -130,6 +130,8 @@ operations! {
         args ["destination Space", "destination offset", "source Space", "source offset", "pages"] rights "EDIT on the destination, MAP_READ on the source" returns "pages done" errors [Hole "a hole on either side", Frozen "destination", OutOfFrames "budget", BadArgument "range"]
     41 SpaceResolve "Does for a page what a touch would: populates a demand-zero page or breaks copy-on-write."
         args ["Space", "offset", "pages", "access wanted"] rights "EDIT" returns "pages done" errors [Hole "a hole", MissingRight "access beyond the page's", OutOfFrames "budget", Frozen "frozen"]
+    42 SpaceDiscard "Gives the frames of a range back: its pages become demand-zero with the access and maximum they have. Holes and device memory stay."
+        args ["Space", "offset", "pages"] rights "EDIT" returns "pages done" errors [Frozen "frozen", FrameInUse "a pinned page (the slice stops before it)", BadArgument "range"]
 
     // Threads.
     48 ThreadCreate "Creates a stopped thread in a home Space; a state page (0: none) makes it able to run guests."

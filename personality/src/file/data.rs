@@ -71,8 +71,10 @@ impl FileData {
     #[must_use]
     pub fn blocks(&self) -> u64 {
         let lower = self.lower_limit.get().div_ceil(PAGE);
-        let own = self.pages.borrow().keys().filter(|page| **page >= lower).count() as u64;
-        (lower + own) * 8
+        let pages = self.pages.borrow();
+        // A file without an image below knows its number of pages.
+        let own = if lower == 0 { pages.len() } else { pages.range(lower..).count() };
+        (lower + own as u64) * 8
     }
 
     fn page(&self, index: u64) -> Option<Rc<Page>> {

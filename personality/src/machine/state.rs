@@ -1,7 +1,12 @@
 //! The guest's registers in the state page, its segment bases and vector registers, and entering it.
 
-use core::cell::Cell;
+use alloc::boxed::Box;
+use core::{
+    cell::Cell,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 use kernel_abi::{Operation, guest::Exit};
+use rt::sync::SpinLock;
 
 /// Words of the state page.
 const WORDS: usize = 40;
@@ -156,15 +161,40 @@ impl core::fmt::Debug for Vectors {
     }
 }
 
+/// An area for states that come and go within one system call, so that none has to be made.
+static SCRATCH: SpinLock<Vectors> = SpinLock::new(Vectors([0; VECTOR_AREA]));
+
 impl Vectors {
-    /// The state after `execve`.
+    /// The registers of the calling thread, for another thread to load.
     #[must_use]
-    pub fn initial() -> Self {
-        let mut area = [0; VECTOR_AREA];
-        // Control words of x87 and SSE after reset.
-        area[0..2].copy_from_slice(&0x37f_u16.to_le_bytes());
-        area[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
-        Self(area)
+    pub fn saved() -> Box<Self> {
+        // SAFETY: every byte may be zero.
+        let mut vectors = unsafe { Box::<Self>::new_zeroed().assume_init() };
+        vectors.save();
+        vectors
+    }
+    /// Calls a function with the registers of the calling thread.
+    pub fn with_saved<R>(use_saved: impl FnOnce(&mut Self) -> R) -> R {
+        let mut vectors = SCRATCH.lock();
+        vectors.save();
+        use_saved(&mut vectors)
+    }
+    /// Loads the registers that a function puts into the area.
+    ///
+    /// # Errors
+    /// That of the function; nothing is loaded then.
+    pub fn load_from<E>(fill: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        let mut vectors = SCRATCH.lock();
+        fill(&mut vectors)?;
+        vectors.load();
+        Ok(())
+    }
+    /// Loads the state that `execve` leaves: no component in use, control words as after reset.
+    pub fn reset() {
+        let mut vectors = SCRATCH.lock();
+        vectors.0[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
+        vectors.0[512..576].fill(0);
+        vectors.load();
     }
     /// Saves the registers of the calling thread.
     pub fn save(&mut self) {
@@ -203,6 +233,13 @@ pub fn enabled() -> u64 {
 /// Bytes of a vector area with all enabled components.
 #[must_use]
 pub fn area_size() -> usize {
+    static SIZE: AtomicUsize = AtomicUsize::new(0);
+    let known = SIZE.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
     let size = core::arch::x86_64::__cpuid_count(0xd, 0).ebx as usize;
-    size.clamp(576, VECTOR_AREA)
+    let size = size.clamp(576, VECTOR_AREA);
+    SIZE.store(size, Ordering::Relaxed);
+    size
 }

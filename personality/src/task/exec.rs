@@ -546,7 +546,7 @@ pub fn enter(task: &Rc<Task>, loaded: Loaded) {
     state.set_rflags(0x202);
     state::set_fs_base(0);
     state::set_gs_base(0);
-    Box::new(Vectors::initial()).load();
+    Vectors::reset();
 }
 
 /// Sets a task's name from a program's.

@@ -57,13 +57,11 @@ pub fn clone(system: &mut System, task: &Rc<Task>, arguments: &CloneArgs) -> Res
     if arguments.stack != 0 {
         child.state.set_rsp(arguments.stack + arguments.stack_size);
     }
-    let mut vectors = Box::new(Vectors::initial());
-    vectors.save();
     let start = Start {
         task: child.clone(),
         fs: if flags & CLONE_SETTLS != 0 { arguments.tls } else { state::fs_base() },
         gs: state::gs_base(),
-        vectors,
+        vectors: Vectors::saved(),
         set_tid: set_tid.filter(|_| flags & CLONE_VM == 0),
     };
     system.processes.insert_task(child.clone());

@@ -230,7 +230,12 @@ pub fn send_to_task(task: &Rc<Task>, signo: u8, info: Siginfo) {
         return;
     }
     task.pending.borrow_mut().push(info);
-    task.notify();
+    if rt::thread::own_slot() == task.thread.slot() {
+        // The caller looks when its call ends.
+        task.has_work.set(true);
+    } else {
+        task.notify();
+    }
 }
 
 /// Sends a signal that a task has caused itself by a fault: it cannot be blocked or ignored.
@@ -433,10 +438,10 @@ fn run_handler(task: &Rc<Task>, info: &Siginfo, action: &Sigaction) -> Result<()
     let size = state::area_size();
     let vectors_at = top.wrapping_sub(size as u64 + 4) & !63;
     let frame = (vectors_at.wrapping_sub(FRAME) & !15).wrapping_sub(8);
-    let mut vectors = Box::new(Vectors::initial());
-    vectors.save();
-    describe_vectors(&mut vectors, size);
-    guest::write_bytes(vectors_at, vectors.0.get(..size).unwrap_or_default())?;
+    Vectors::with_saved(|vectors| {
+        describe_vectors(vectors, size);
+        guest::write_bytes(vectors_at, vectors.0.get(..size).unwrap_or_default())
+    })?;
     guest::write(vectors_at + size as u64, &XSTATE_MAGIC_END)?;
     let mask = task.saved_mask.take().unwrap_or(task.mask.get());
     let context = context_words(&registers, &stack, sp, mask, vectors_at, info);
@@ -572,10 +577,10 @@ pub fn sigreturn(task: &Rc<Task>) -> Result<(), Errno> {
     ] = words;
     let vectors_at = words[28];
     if vectors_at != 0 {
-        let mut vectors = Box::new(Vectors::initial());
         let length = state::area_size();
-        guest::read_bytes(vectors_at, vectors.0.get_mut(..length).unwrap_or_default())?;
-        vectors.load();
+        Vectors::load_from(|vectors| {
+            guest::read_bytes(vectors_at, vectors.0.get_mut(..length).unwrap_or_default())
+        })?;
     }
     state.set_registers(&[
         rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags,

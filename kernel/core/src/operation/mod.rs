@@ -151,6 +151,7 @@ fn dispatch(operation: Operation, request: Request<'_>) -> Outcome {
         Operation::SpacePin => spaces::pin(request),
         Operation::SpaceCopy => spaces::copy(request),
         Operation::SpaceResolve => spaces::resolve(request),
+        Operation::SpaceDiscard => spaces::discard(request),
         Operation::ThreadCreate => threads::create(request),
         Operation::ThreadStart => threads::start(request),
         Operation::ThreadKick => threads::kick(request),

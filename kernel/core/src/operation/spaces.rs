@@ -19,6 +19,8 @@ const POPULATE: u64 = 1 << 8;
 const SHARED: u64 = 1 << 9;
 /// Flag of `SpaceZero`'s access word: the pages may become executable later, here or where they are mapped.
 const MAY_EXECUTE: u64 = 1 << 10;
+/// Flag of `SpaceZero`'s access word: the pages may become writable later.
+const MAY_WRITE: u64 = 1 << 11;
 
 /// Decodes an access word's low byte for a Space.
 fn access(bits: u64, space: &Space) -> Result<Access, Error> {
@@ -59,12 +61,12 @@ fn range<'e>(request: Request<'e>, rights: Rights) -> Result<(Borrow<'e, Space>,
 pub(super) fn zero(request: Request<'_>) -> Outcome {
     let (space, first, pages) = range(request, Rights::EDIT)?;
     let word = request.argument(3);
-    let access = access(word & !(POPULATE | SHARED | MAY_EXECUTE), &space)?;
-    let options = ZeroOptions {
-        populate: word & POPULATE != 0,
-        shared: word & SHARED != 0,
-        may_execute: word & MAY_EXECUTE != 0,
-    };
+    let access = access(word & !(POPULATE | SHARED | MAY_EXECUTE | MAY_WRITE), &space)?;
+    let mut maximum = Access::empty();
+    maximum.set(Access::EXECUTE, word & MAY_EXECUTE != 0);
+    maximum.set(Access::WRITE, word & MAY_WRITE != 0);
+    let options =
+        ZeroOptions { populate: word & POPULATE != 0, shared: word & SHARED != 0, maximum };
     space.zero(first, pages, access, options).map(Some)
 }
 
@@ -113,6 +115,11 @@ pub(super) fn protect(request: Request<'_>) -> Outcome {
 pub(super) fn unmap(request: Request<'_>) -> Outcome {
     let (space, first, pages) = range(request, Rights::EDIT)?;
     space.unmap(first, pages).map(Some)
+}
+
+pub(super) fn discard(request: Request<'_>) -> Outcome {
+    let (space, first, pages) = range(request, Rights::EDIT)?;
+    space.discard(first, pages).map(Some)
 }
 
 pub(super) fn freeze(request: Request<'_>) -> Outcome {

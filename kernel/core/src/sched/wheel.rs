@@ -17,6 +17,8 @@ const GRAIN: u32 = 10;
 #[derive(Debug)]
 pub struct Wheel {
     present: u64,
+    /// Levels that have an occupied bucket, a bit each.
+    active: u32,
     occupied: [u64; LEVELS],
     buckets: [[Queue<Thread, TIMER_LINK>; BUCKETS]; LEVELS],
 }
@@ -27,6 +29,7 @@ impl Wheel {
     pub const fn new() -> Self {
         Self {
             present: 0,
+            active: 0,
             occupied: [0; LEVELS],
             buckets: [const { [const { Queue::new() }; BUCKETS] }; LEVELS],
         }
@@ -49,6 +52,7 @@ impl Wheel {
             && queue.push(thread).is_ok()
         {
             *bits |= 1 << bucket;
+            self.active |= 1 << level;
         }
     }
 
@@ -68,6 +72,9 @@ impl Wheel {
         let thread = take(queue);
         if queue.is_empty() {
             self.occupied[level] &= !(1 << bucket);
+            if self.occupied[level] == 0 {
+                self.active &= !(1 << level);
+            }
         }
         thread
     }
@@ -75,7 +82,10 @@ impl Wheel {
     /// The next bucket that has something to do: its time, level and number. Of buckets with one time the highest level comes first.
     fn next(&self) -> Option<(u64, usize, usize)> {
         let mut best: Option<(u64, usize, usize)> = None;
-        for level in 0..LEVELS {
+        let mut active = self.active;
+        while active != 0 {
+            let level = active.trailing_zeros() as usize % LEVELS;
+            active &= active - 1;
             let here = Self::digit(self.present, level);
             let bits = self.occupied[level] >> here;
             if bits != 0 {

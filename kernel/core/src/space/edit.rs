@@ -5,7 +5,7 @@ use super::{
     changes::Changes,
     entry::{DEVICE, PINNED, PageEntry},
     load, page, store,
-    tree::{LEAF_PAGES, Reach, count_holes, leaf_index},
+    tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, leaf_index},
 };
 use kernel_abi::{
     Error,
@@ -13,18 +13,21 @@ use kernel_abi::{
 };
 use kernel_machine::object::Work;
 
-/// Holes that are passed over for one unit of work.
-const HOLES_PER_UNIT: u32 = 8;
-
 /// What `zero` does beside leaving markers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct ZeroOptions {
     /// Give the frames at once.
     pub populate: bool,
     /// Set the shared bit.
     pub shared: bool,
-    /// Keep the right to make the pages executable (pages of a `Hold` Space always keep it).
-    pub may_execute: bool,
+    /// What may be granted later beyond the access (execute of the pages of a `Hold` Space always may).
+    pub maximum: Access,
+}
+
+impl Default for ZeroOptions {
+    fn default() -> Self {
+        Self { populate: false, shared: false, maximum: Access::empty() }
+    }
 }
 
 impl Space {
@@ -41,8 +44,11 @@ impl Space {
     ) -> Result<u64, Error> {
         let _state = self.lock_for_edit()?;
         let mut work = Work::new(SLICE);
-        let may_execute = options.may_execute || self.used_for == SpaceUse::Hold;
-        let marker = PageEntry::zero(access, may_execute, options.shared);
+        let mut maximum = options.maximum;
+        if self.used_for == SpaceUse::Hold {
+            maximum |= Access::EXECUTE;
+        }
+        let marker = PageEntry::zero(access, maximum, options.shared);
         let mut done = 0;
         while done < pages && !work.is_spent() {
             match self.zero_step(first + done, pages - done, marker, options.populate, &mut work) {
@@ -133,10 +139,10 @@ impl Space {
         changes: &mut Changes,
         work: &mut Work,
     ) -> Result<(u64, Option<Error>), Error> {
-        if let Reach::Span { entry, pages: rest, word, whole } = self.tree.reach(page) {
+        if let Reach::Span { entry, word, whole, .. } = self.tree.reach(page) {
             work.spend(ENTRY_COST);
             if entry.is_hole() {
-                return Ok((rest.min(pages), None));
+                return Ok((self.tree.hole_run(page, work).min(pages), None));
             }
             if !entry.maximum().contains(access) {
                 return Err(Error::MissingRight);
@@ -171,6 +177,69 @@ impl Space {
             }
         }
         Ok((done, None))
+    }
+
+    /// Gives the frames of a range back: its pages become demand-zero with the access and maximum they have. Holes and device memory stay.
+    ///
+    /// # Errors
+    /// `Frozen`, `FrameInUse` (a pinned page).
+    pub fn discard(&self, first: u64, pages: u64) -> Result<u64, Error> {
+        let state = self.lock_for_edit()?;
+        let mut changes = Changes::new();
+        let mut work = Work::new(SLICE);
+        let mut done = 0;
+        let mut failed = None;
+        while done < pages && failed.is_none() && !work.is_spent() && changes.has_room() {
+            let (step, error) =
+                self.discard_step(first + done, pages - done, &mut changes, &mut work);
+            done += step;
+            failed = error;
+        }
+        drop(state);
+        changes.finish(self);
+        failed.map_or(Ok(done), |error| partial(done, error))
+    }
+
+    fn discard_step(
+        &self,
+        page: u64,
+        pages: u64,
+        changes: &mut Changes,
+        work: &mut Work,
+    ) -> (u64, Option<Error>) {
+        work.spend(ENTRY_COST);
+        let leaf = match self.tree.reach(page) {
+            Reach::Span { entry, .. } if entry.is_hole() => {
+                return (self.tree.hole_run(page, work).min(pages), None);
+            }
+            Reach::Span { pages: rest, .. } => return (rest.min(pages), None),
+            Reach::Leaf(leaf) => leaf,
+        };
+        let mut done = 0;
+        for word in leaf.iter().skip(leaf_index(page)).take(pages as usize) {
+            let old = load(word);
+            if old.is_busy() {
+                return (done, (done == 0).then_some(Error::WouldBlock));
+            }
+            if old.has_frame() && !old.has(DEVICE) {
+                if old.has(PINNED) {
+                    return (done, Some(Error::FrameInUse));
+                }
+                store(word, old.discarded());
+                if old.is_present() {
+                    changes.narrowed(page + done);
+                }
+                if old.is_counted() {
+                    changes.release(old.frame());
+                }
+                work.spend(ENTRY_COST);
+            }
+            done += 1;
+            if done % u64::from(WORDS_PER_UNIT) == 0 && !work.spend(1) || !changes.has_room() {
+                break;
+            }
+        }
+        (done, None)
     }
 
     /// Makes a range holes again.
@@ -225,9 +294,7 @@ impl Space {
         work.spend(ENTRY_COST);
         if let Reach::Span { entry, word, whole, .. } = self.tree.reach(page) {
             if entry.is_hole() {
-                let (holes, words) = self.tree.holes(page);
-                work.spend(words / HOLES_PER_UNIT);
-                return Ok((holes.min(pages), None));
+                return Ok((self.tree.hole_run(page, work).min(pages), None));
             }
             if let Some(span) = whole.filter(|span| *span <= pages) {
                 self.tree.mark_span(word, PageEntry::HOLE);
@@ -243,7 +310,7 @@ impl Space {
             if old.is_hole() {
                 let holes = count_holes(words.get(done..).unwrap_or_default());
                 done += holes as usize;
-                work.spend(holes / HOLES_PER_UNIT);
+                work.spend(holes / WORDS_PER_UNIT);
                 continue;
             }
             if old.is_busy() {

@@ -52,12 +52,12 @@ impl PageEntry {
     pub const HOLE: Self = Self(0);
 
     /// A demand-zero marker.
-    pub fn zero(access: Access, max_execute: bool, shared: bool) -> Self {
+    pub fn zero(access: Access, maximum: Access, shared: bool) -> Self {
         let mut bits = ZERO;
-        if access.contains(Access::WRITE) {
+        if (access | maximum).contains(Access::WRITE) {
             bits |= MAX_WRITE;
         }
-        if max_execute || access.contains(Access::EXECUTE) {
+        if (access | maximum).contains(Access::EXECUTE) {
             bits |= MAX_EXECUTE;
         }
         if shared {
@@ -171,6 +171,11 @@ impl PageEntry {
         Self::page(frame, kept, self.access())
     }
 
+    /// The demand-zero marker that is left when the page gives its frame back.
+    pub fn discarded(self) -> Self {
+        Self(ZERO | self.0 & (SHARED | MAX_WRITE | MAX_EXECUTE)).with_access(self.access())
+    }
+
     /// What `query` reports.
     pub fn state(self) -> PageState {
         if self.is_zero() {
@@ -223,7 +228,7 @@ mod tests {
                 );
                 assert_eq!(page.with_access(Access::empty()).with_access(access), page);
             }
-            let marker = PageEntry::zero(access, false, true);
+            let marker = PageEntry::zero(access, Access::empty(), true);
             assert!(marker.is_zero() && !marker.is_present());
             assert_eq!(marker.access(), expected);
         }

@@ -33,9 +33,10 @@ pub struct Found {
 
 impl Space {
     /// What is at a page.
-    fn at(&self, page: u64) -> (PageEntry, u64) {
+    fn at(&self, page: u64, work: &mut Work) -> (PageEntry, u64) {
         match self.tree.reach(page) {
             Reach::Leaf(leaf) => (load(&leaf[leaf_index(page)]), 1),
+            Reach::Span { entry, .. } if entry.is_hole() => (entry, self.tree.hole_run(page, work)),
             Reach::Span { entry, pages, .. } => (entry, pages),
         }
     }
@@ -50,7 +51,7 @@ impl Space {
         let mut work = Work::new(SLICE);
         let end = first + pages;
         let mut page = first;
-        let mut current = self.at(page);
+        let mut current = self.at(page, &mut work);
         while current.0.is_hole() {
             page = page.saturating_add(current.1);
             if page >= end {
@@ -66,12 +67,12 @@ impl Space {
                     following,
                 });
             }
-            current = self.at(page);
+            current = self.at(page, &mut work);
         }
         let (entry, mut span) = current;
         let mut next = page + span;
         while next < end && work.spend(2 * ENTRY_COST) {
-            let (other, more) = self.at(next);
+            let (other, more) = self.at(next, &mut work);
             if other.state() != entry.state()
                 || other.access() != entry.access()
                 || other.touched() != entry.touched()
@@ -150,7 +151,7 @@ impl Space {
     pub fn writable_frame(&self, page: u64) -> Result<Frame, Error> {
         self.resolve(page, Access::READ | Access::WRITE).map_err(|_| Error::BadArgument)?;
         let _state = self.space_lock.lock();
-        let entry = self.at(page).0;
+        let entry = self.at(page, &mut Work::new(SLICE)).0;
         if entry.is_counted() && entry.is_writable_now() {
             page::add_reference(entry.frame())?;
             return Ok(entry.frame());
@@ -193,11 +194,11 @@ fn copy_page(
 ) -> Result<(), Error> {
     to.resolve(page, Access::READ | Access::WRITE)?;
     let _pair = lock_pair(&to, &from);
-    let target = to.at(page).0;
+    let target = to.at(page, &mut Work::new(SLICE)).0;
     if !target.is_writable_now() || target.has(DEVICE) {
         return Err(if target.is_hole() { Error::Hole } else { Error::MissingRight });
     }
-    let source = from.at(from_page).0;
+    let source = from.at(from_page, &mut Work::new(SLICE)).0;
     if source.is_zero() {
         machine::zero(target.frame());
     } else if source.has_frame() && !source.has(DEVICE) {

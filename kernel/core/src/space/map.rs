@@ -6,7 +6,7 @@ use super::{
     edit::partial,
     entry::{BORROWED, COW, DEVICE, MAX_EXECUTE, MAX_WRITE, PINNED, PageEntry, SHARED},
     load, lock_pair, page, store,
-    tree::{LEAF_PAGES, Reach, leaf_index},
+    tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, leaf_index},
 };
 use core::sync::atomic::AtomicU64;
 use kernel_abi::{
@@ -130,11 +130,11 @@ impl Slice<'_, '_> {
         let promised;
         let limit = rest.min(LEAF_PAGES - to % LEAF_PAGES);
         let (source, limit): (&[AtomicU64], u64) = match self.from.tree.reach(from) {
-            Reach::Span { entry, pages, .. } if entry.is_hole() => {
+            Reach::Span { entry, .. } if entry.is_hole() => {
                 if self.mapping.mode == MapMode::Share && self.crosses {
                     return Err(Error::Hole);
                 }
-                return Ok((pages.min(rest), None));
+                return Ok((self.from.tree.hole_run(from, &mut self.work).min(rest), None));
             }
             Reach::Span { entry, pages, word, whole } => {
                 if let Some(span) = self.map_span(to, rest, entry, word, whole) {
@@ -164,6 +164,18 @@ impl Slice<'_, '_> {
             }
         }
         Ok((count, None))
+    }
+
+    /// Holes of a leaf table from a page on, which need nothing done (and no table on the other side).
+    fn leading_holes(&mut self, source: &Table, from: u64, limit: u64) -> u64 {
+        if self.mapping.mode == MapMode::Share && self.crosses {
+            return 0;
+        }
+        let first = leaf_index(from);
+        let words = source.get(first..first + limit as usize).unwrap_or_default();
+        let holes = count_holes(words);
+        self.work.spend(holes / WORDS_PER_UNIT);
+        holes.into()
     }
 
     /// Maps a whole demand-zero span by its word, where both sides are aligned to it.
@@ -200,8 +212,9 @@ impl Slice<'_, '_> {
             MapMode::Snapshot | MapMode::Move => Some(entry),
             MapMode::Private => {
                 let may_execute = self.mapping.may_execute && entry.has(MAX_EXECUTE);
-                let marker =
-                    PageEntry::zero(Access::READ | Access::WRITE, may_execute, self.mapping.shared);
+                let mut maximum = Access::READ | Access::WRITE;
+                maximum.set(Access::EXECUTE, may_execute);
+                let marker = PageEntry::zero(Access::READ, maximum, self.mapping.shared);
                 Some(marker.with_access(self.mapping.access))
             }
         }

@@ -10,10 +10,15 @@ use crate::{
 };
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel_abi::{Error, PAGE_SHIFT, PAGE_SIZE};
-use kernel_machine::{self as machine, FRAME_WORDS, Frame, Table, object::Ref};
+use kernel_machine::{
+    self as machine, FRAME_WORDS, Frame, Table,
+    object::{Ref, Work},
+};
 
 /// Bits of an address that one level decides.
 const LEVEL_BITS: u32 = 9;
+/// Empty words that are passed over for one unit of work.
+pub const WORDS_PER_UNIT: u32 = 8;
 /// Pages that one leaf table covers.
 pub const LEAF_PAGES: u64 = FRAME_WORDS as u64;
 
@@ -110,8 +115,8 @@ impl Tree {
         }
     }
 
-    /// How far the holes from a page go inside one table: pages, and words that were looked at. None if the page is no hole above the leaves.
-    pub fn holes(&self, page: u64) -> (u64, u32) {
+    /// Pages from a hole above the leaves to the next word of the same table that is not empty: what a walk over a range can pass over.
+    pub fn hole_run(&self, page: u64, work: &mut Work) -> u64 {
         let mut table = self.root;
         for level in (2..=self.levels).rev() {
             let value = word(table, page, level).load(Ordering::Relaxed);
@@ -122,9 +127,10 @@ impl Tree {
             let span = span_pages(level);
             let words = &machine::table(table)[(page / span) as usize % FRAME_WORDS..];
             let empty = count_holes(words);
-            return ((u64::from(empty) * span).saturating_sub(page % span), empty);
+            work.spend(empty / WORDS_PER_UNIT);
+            return (u64::from(empty) * span).saturating_sub(page % span).max(1);
         }
-        (0, 0)
+        1
     }
 
     /// Finds the leaf table of a page, adding tables and splitting markers on the way.

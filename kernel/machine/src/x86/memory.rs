@@ -290,11 +290,26 @@ pub(super) fn map_device(physical: u64) -> u64 {
     address + (physical - page)
 }
 
-/// Fills the kernel's half (entries 384 to 511) of a new root.
+/// Which of the kernel's entries (384 to 511) are used, a bit each; they do not change after boot. 0 before the first look.
+static USED_ENTRIES: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// Fills the kernel's half of a new root, whose words are all zero.
 pub fn kernel_entries(root: &Table) {
     let own = words(kernel_root());
-    for (to, from) in root.iter().zip(own).skip(KERNEL_ENTRY) {
-        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    for (part, used) in USED_ENTRIES.iter().enumerate() {
+        let first = KERNEL_ENTRY + 64 * part;
+        let mut left = used.load(Ordering::Relaxed);
+        if left == 0 {
+            left = (0..64)
+                .filter(|bit| own[first + bit].load(Ordering::Relaxed) != 0)
+                .fold(0, |bits, bit| bits | 1 << bit);
+            used.store(left, Ordering::Relaxed);
+        }
+        while left != 0 {
+            let index = first + left.trailing_zeros() as usize;
+            left &= left - 1;
+            root[index].store(own[index].load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 }
 
