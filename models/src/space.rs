@@ -233,6 +233,18 @@ impl Memory {
         })
     }
 
+    /// Gives frames back: what has one becomes a promise of zeros with the same rights.
+    pub fn discard(&mut self, space: usize, first: usize, pages: usize) -> Progress {
+        self.each(space, first, pages, |memory, at, page| {
+            if page.is_pinned {
+                return Err(Error::FrameInUse);
+            }
+            let promise = Page::promise(page.access, false, page.is_shared);
+            memory.set(space, at, Some(Page { maximum: page.maximum, ..promise }));
+            Ok(())
+        })
+    }
+
     /// Changes every page of a range that is not a hole, until one cannot be.
     fn each(
         &mut self,

@@ -125,6 +125,13 @@ impl Twin {
         same(expected, whole(pages, |done, rest| self.spaces[space].unmap(at + done, rest)))
     }
 
+    /// `SpaceDiscard`.
+    pub fn discard(&mut self, space: usize, first: usize, pages: usize) -> Progress {
+        let expected = self.memory.discard(space, first, pages);
+        let at = FIRST + first as u64;
+        same(expected, whole(pages, |done, rest| self.spaces[space].discard(at + done, rest)))
+    }
+
     /// `SpaceMap`.
     pub fn map(&mut self, mapping: Mapping) -> Progress {
         let expected = self.memory.map(mapping);

@@ -338,6 +338,7 @@ enum Step {
     Zero { space: usize, range: (usize, usize), promise: Page, populate: bool },
     Protect { space: usize, range: (usize, usize), access: Access },
     Unmap { space: usize, range: (usize, usize) },
+    Discard { space: usize, range: (usize, usize) },
     Map(Mapping),
     Freeze(usize),
     Touch { space: usize, page: usize, access: Access },
@@ -389,6 +390,7 @@ fn steps() -> impl Strategy<Value = Step> {
         ),
         2 => (space(), range(), access()).prop_map(|(space, range, access)| Step::Protect { space, range, access }),
         2 => (space(), range()).prop_map(|(space, range)| Step::Unmap { space, range }),
+        2 => (space(), range()).prop_map(|(space, range)| Step::Discard { space, range }),
         8 => map.prop_map(|(to, from, range, other, mode, access, aligned, may_execute, is_shared)| {
             let target = if aligned { range.0 } else { other };
             // The operation asks for an executable right before it maps executable.
@@ -416,6 +418,9 @@ fn play(twin: &mut Twin, step: &Step) {
         }
         Step::Unmap { space, range } => {
             let _ = twin.unmap(space, range.0, range.1);
+        }
+        Step::Discard { space, range } => {
+            let _ = twin.discard(space, range.0, range.1);
         }
         Step::Map(mapping) => {
             let _ = twin.map(mapping);

@@ -11,7 +11,7 @@ use crate::{
     memory::{Mapping, Memory},
     vdso::Vdso,
 };
-use alloc::{boxed::Box, rc::Rc, vec::Vec};
+use alloc::{rc::Rc, vec::Vec};
 use kernel_abi::PAGE_SIZE;
 
 const PAGE: u64 = PAGE_SIZE;

@@ -15,7 +15,7 @@ use crate::{
     system::System,
     wait::WaitQueue,
 };
-use alloc::{boxed::Box, collections::VecDeque, rc::Rc};
+use alloc::{collections::VecDeque, rc::Rc};
 use core::cell::{Cell, RefCell};
 
 /// Signals of which several wait in order.
