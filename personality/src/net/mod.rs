@@ -102,6 +102,9 @@ impl Style {
     }
 }
 
+/// IPPROTO_UDPLITE (udplite(7)).
+pub const UDP_LITE: u32 = 136;
+
 /// Who sent something: pid, uid, gid.
 pub type Identity = (i32, u32, u32);
 
@@ -114,6 +117,8 @@ pub struct Network {
     pub tcp: ports::Ports,
     /// See `tcp`.
     pub udp: ports::Ports,
+    /// Those of UDP-Lite, which is UDP but for the checksum, which nothing here has.
+    pub udp_lite: ports::Ports,
     /// Files in messages.
     pub flight: garbage::Flight,
     /// Every socket, by number, for /proc/net.

@@ -19,6 +19,8 @@ pub const IP: u64 = 0;
 pub const TCP: u64 = 6;
 /// IPPROTO_UDP.
 pub const UDP: u64 = 17;
+/// IPPROTO_UDPLITE.
+pub const UDP_LITE: u64 = 136;
 /// IPPROTO_IPV6.
 pub const IPV6: u64 = 41;
 
@@ -117,8 +119,10 @@ const KEPT: &[Kept] = &[
     (TCP, 23, For::Tcp, 0, 0, MAX),
     (TCP, 25, For::Tcp, -1, ANY.0, ANY.1),
     (TCP, 27, For::Tcp, 0, 0, 1),
-    // UDP_CORK.
+    // UDP_CORK, and the coverage of UDP-Lite's checksum.
     (UDP, 1, For::Udp, 0, 0, 1),
+    (UDP_LITE, 10, For::Udp, 0, 0, 65535),
+    (UDP_LITE, 11, For::Udp, 0, 0, 65535),
 ];
 
 /// SO_TIMESTAMP.

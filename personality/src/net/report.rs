@@ -1,7 +1,7 @@
 //! The files of /proc/net and of /proc/sys/net.
 
 use super::{
-    Address, Family, Network, Socket, Style,
+    Address, Family, Network, Socket, Style, UDP_LITE,
     socket::{Phase, Shut},
 };
 use alloc::{format, rc::Rc, string::String, vec::Vec};
@@ -127,6 +127,7 @@ fn sockets(network: &Network, out: &mut String, family: Family, style: Style) ->
     network.each(&mut |socket: &Rc<Socket>| {
         let is_shown = socket.family == family
             && socket.style == style
+            && socket.protocol != UDP_LITE
             && !socket.local.borrow().is_none()
             && state(socket) != if is_tcp { 7 } else { 0 };
         if !is_shown || result.is_err() {

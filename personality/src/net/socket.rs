@@ -9,7 +9,7 @@
 //! Sending puts bytes into the peer's inbox; the peer's queue hears of bytes, this one's of room. Nothing is sent to a socket that is gone: the weak reference to the peer says so.
 
 use super::{
-    Address, Family, Identity, Network, Style,
+    Address, Family, Identity, Network, Style, UDP_LITE,
     inbox::{Inbox, Received},
     options::Options,
 };
@@ -267,7 +267,11 @@ impl Socket {
     }
     /// The table of its ports.
     pub(super) fn ports(&self) -> &super::ports::Ports {
-        if self.is_stream() { &self.network.tcp } else { &self.network.udp }
+        match self.protocol {
+            UDP_LITE => &self.network.udp_lite,
+            _ if self.is_stream() => &self.network.tcp,
+            _ => &self.network.udp,
+        }
     }
 
     /// Binds an internet socket; port 0 is any.

@@ -273,7 +273,7 @@ pub(super) fn epoll_ctl(call: &mut Call<'_>) -> Outcome {
 /// Size of a `struct epoll_event`, which is packed.
 const EVENT: usize = 12;
 /// Most events of one wait.
-const MAX_EVENTS: usize = 4096;
+const MAX_EVENTS: usize = 1 << 20;
 
 fn wait_until(call: &mut Call<'_>, timeout: Option<u64>) -> Outcome {
     let instance = call.file(0)?;

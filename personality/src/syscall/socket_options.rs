@@ -8,7 +8,7 @@ use crate::{
         Family, Socket, Style,
         address::is_local,
         interfaces,
-        options::{IP, IPV6, SOCKET, TCP, UDP},
+        options::{IP, IPV6, SOCKET, TCP, UDP, UDP_LITE},
         report,
         socket::Phase,
     },
@@ -55,6 +55,9 @@ pub(super) fn setsockopt(call: &mut Call<'_>) -> Outcome {
         TCP if socket.is_tcp() => set_tcp(&socket, name, &value),
         UDP if socket.family.is_internet() && socket.style == Style::Datagram => {
             socket.options.keep(UDP, name, word(&value)?)
+        }
+        UDP_LITE if u64::from(socket.protocol) == UDP_LITE => {
+            socket.options.keep(UDP_LITE, name, word(&value)?)
         }
         // NETLINK_ADD_MEMBERSHIP and the like: `lo` never changes, so there is nothing to be told.
         NETLINK if socket.family == Family::Netlink => Ok(()),
@@ -228,6 +231,9 @@ pub(super) fn getsockopt(call: &mut Call<'_>) -> Outcome {
         IP | IPV6 if socket.family.is_internet() => get_ip(&socket, level, name),
         UDP if socket.family.is_internet() => {
             socket.options.kept(UDP, name).map(bytes).ok_or(Errno::ENOPROTOOPT)
+        }
+        UDP_LITE if u64::from(socket.protocol) == UDP_LITE => {
+            socket.options.kept(UDP_LITE, name).map(bytes).ok_or(Errno::ENOPROTOOPT)
         }
         TCP if socket.family.is_internet() => Err(Errno::ENOPROTOOPT),
         _ => Err(Errno::EOPNOTSUPP),

@@ -6,7 +6,7 @@ use crate::{
     linux::{AT_FDCWD, Errno, O_CLOEXEC, O_NONBLOCK, O_RDWR, S_IFSOCK},
     machine::guest,
     net::{
-        Address, Family, Manner, Network, Socket, Style,
+        Address, Family, Manner, Network, Socket, Style, UDP_LITE,
         address::{Encoded, MAX_ADDRESS},
         interfaces,
         socket::{Phase, Shut},
@@ -70,6 +70,7 @@ fn kind_of(call: &mut Call<'_>) -> Result<(Family, Style, u32), Errno> {
         (Some(family), _) => match (style_of(kind)?, protocol) {
             (Style::Stream, 0 | 6) => Ok((family, Style::Stream, 6)),
             (Style::Datagram, 0 | 17) => Ok((family, Style::Datagram, 17)),
+            (Style::Datagram, UDP_LITE) => Ok((family, Style::Datagram, UDP_LITE)),
             // Ping sockets are for groups that net.ipv4.ping_group_range names; it names none.
             (Style::Datagram, 1 | 58) => Err(Errno::EACCES),
             (Style::Packet, _) => Err(Errno::ESOCKTNOSUPPORT),
