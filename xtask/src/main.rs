@@ -73,8 +73,10 @@ fn main() -> Result<()> {
         Command::Dist => dist::run(&root),
         Command::Tcb(arguments) => tcb::run(&root, &arguments),
         Command::Bench(arguments) => {
-            setup::run(&root, true)?;
-            build::all(&root)?;
+            if arguments.needs_machine() {
+                setup::run(&root, true)?;
+                build::all(&root)?;
+            }
             bench::run(&root, &arguments)
         }
         Command::Documents { check } => documents::run(&root, check),

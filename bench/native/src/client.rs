@@ -99,6 +99,8 @@ pub(crate) struct Client {
     space: Space,
     view: View,
     next: u64,
+    /// What the measured programs multiply ticks by, as a string of their environment.
+    scale: String,
     /// The next request is what a profile begins with.
     pub(crate) is_profiled: bool,
 }
@@ -107,8 +109,14 @@ fn named(name: &str) -> Result<u32, Failure> {
     startup::capability(name).ok_or_else(|| Failure(format!("there is no capability {name:?}")))
 }
 
+/// The environment's string for a machine whose ticks are no instructions.
+fn nanoseconds_per_tick() -> String {
+    let millionths = 1_000_000_000_000_000 / clock::ticks_per_second();
+    format!("LP_SCALE={}.{:06}", millionths / 1_000_000, millionths % 1_000_000)
+}
+
 impl Client {
-    pub(crate) fn new() -> Result<Self, Failure> {
+    pub(crate) fn new(is_icount: bool) -> Result<Self, Failure> {
         let desk = Desk::open(Endpoint(named("ports")?))?;
         let layer = layer::digest(Space(named("module")?))?;
         let space = Space::create(Domain::OWN, SpaceUse::Hold, None)?;
@@ -117,7 +125,8 @@ impl Client {
         let view = View::map(space, 0, PAGES, access)?;
         let deaths = Notification::create(Domain::OWN)?;
         let gate = Gate(named("compartments")?);
-        Ok(Self { desk, gate, layer, deaths, space, view, next: 1, is_profiled: false })
+        let scale = if is_icount { "LP_SCALE=1".into() } else { nanoseconds_per_tick() };
+        Ok(Self { desk, gate, layer, deaths, space, view, next: 1, scale, is_profiled: false })
     }
 
     /// Says a request; the answer and the time just before the call.
@@ -157,7 +166,7 @@ impl Client {
         let bytes = |text: &&str| text.as_bytes().to_vec();
         let process = ProcessSpec {
             arguments: arguments.iter().map(bytes).collect(),
-            environment: [&"PATH=/bin", &"LP_SCALE=1"].map(bytes).to_vec(),
+            environment: [&"PATH=/bin", &self.scale.as_str()].map(bytes).to_vec(),
             working_directory: b"/".to_vec(),
             ..ProcessSpec::default()
         };

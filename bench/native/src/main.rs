@@ -2,7 +2,7 @@
 //!
 //! Owns: the measured requests, the channels of the compartments it creates (in the place of the control service, so that nothing leaves the machine
 //! while a figure is taken), the lines that `cargo xtask bench` reads. Must not know: how a compartment is made. The kernel command line chooses:
-//! `bench=SUITE`, `quick=0|1`, and for the suite `micro` the figures, `figures=NAME,NAME`.
+//! `bench=SUITE`, `quick=0|1`, `icount=0|1` (whether a tick is an instruction), and for the suite `micro` the figures, `figures=NAME,NAME`.
 //!
 //! ```text
 //! S begin SUITE ... S end SUITE        everything between belongs to the suite; a suite without its end is void
@@ -57,7 +57,11 @@ fn main() {
 }
 
 fn run(hardware: Hardware, line: String) -> Result<(), client::Failure> {
-    let client = Client::new()?;
+    let is_icount = word(&line, "icount=") != Some("0");
+    if !is_icount {
+        sample::print_nanoseconds();
+    }
+    let client = Client::new(is_icount)?;
     let suite = String::from(word(&line, "bench=").unwrap_or("start"));
     let quick = word(&line, "quick=") == Some("1");
     let mut bench = Bench { client, hardware, line, quick };

@@ -1,7 +1,28 @@
 //! Samples and the lines they are printed as.
 
 use alloc::{format, string::String, vec::Vec};
-use core::fmt::Write as _;
+use core::{
+    fmt::Write as _,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// Whether ticks are printed as nanoseconds: not where one tick is one instruction.
+static IN_NANOSECONDS: AtomicBool = AtomicBool::new(false);
+
+/// Has times printed as nanoseconds.
+pub(crate) fn print_nanoseconds() {
+    IN_NANOSECONDS.store(true, Ordering::Relaxed);
+}
+
+/// Prints statistics of times in ticks, as [`report`] does.
+pub(crate) fn report_times(name: &str, metric: &str, samples: &mut [u64]) {
+    if IN_NANOSECONDS.load(Ordering::Relaxed) {
+        for sample in samples.iter_mut() {
+            *sample = rt::clock::nanoseconds(*sample);
+        }
+    }
+    report(name, metric, samples);
+}
 
 /// Prints statistics of samples, and the samples. Statistics are those of the Linux side's `stat.h`.
 pub(crate) fn report(name: &str, metric: &str, samples: &mut [u64]) {

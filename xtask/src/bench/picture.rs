@@ -13,6 +13,68 @@ pub(crate) struct Line {
     pub(crate) points: Vec<(f64, f64)>,
 }
 
+/// A distribution: its values in ascending order.
+pub(crate) struct Curve {
+    /// Name in the legend.
+    pub(crate) name: String,
+    /// Values, ascending, positive.
+    pub(crate) values: Vec<f64>,
+    /// Which colour.
+    pub(crate) colour: usize,
+    /// Which pattern.
+    pub(crate) dash: usize,
+}
+
+/// Cumulative distributions over a logarithmic axis.
+pub(crate) fn distribution(title: &str, x_name: &str, curves: &[Curve]) -> String {
+    const DASHES: [&str; 3] = ["none", "7 3", "2 3"];
+    let all = || curves.iter().flat_map(|curve| curve.values.iter().copied());
+    let low = all().reduce(f64::min).unwrap_or(1.0).max(1.0).ln();
+    let high = all().fold(1.0, f64::max).ln().max(low + 0.01);
+    let across = |x: f64| 60.0 + (x.max(1.0).ln() - low) / (high - low) * (WIDTH - 240.0);
+    let up = |share: f64| 340.0 - share * 280.0;
+    let mut svg = open(title, 400.0);
+    let _ = writeln!(svg, "<text x='300' y='390' text-anchor='middle'>{x_name}</text>");
+    for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
+        let y = up(share);
+        let _ = writeln!(
+            svg,
+            "<path d='M60 {y:.1}H{:.1}' stroke='#ddd'/><text x='54' y='{:.1}' text-anchor='end'>{:.0} %</text>",
+            WIDTH - 180.0,
+            y + 4.0,
+            share * 100.0
+        );
+    }
+    for power in (low / 10f64.ln()).ceil() as i32..=(high / 10f64.ln()).floor() as i32 {
+        let (x, tick) = (across(10f64.powi(power)), short(10f64.powi(power)));
+        let _ = writeln!(
+            svg,
+            "<path d='M{x:.1} 60V340' stroke='#eee'/><text x='{x:.1}' y='358' text-anchor='middle'>{tick}</text>"
+        );
+    }
+    for (index, curve) in curves.iter().enumerate() {
+        let colour = COLOURS[curve.colour % COLOURS.len()];
+        let dash = DASHES[curve.dash % DASHES.len()];
+        let count = curve.values.len() as f64;
+        let mut path = String::new();
+        for (rank, value) in curve.values.iter().enumerate() {
+            let _ = write!(path, "{:.1},{:.1} ", across(*value), up(rank as f64 / count));
+            let _ = write!(path, "{:.1},{:.1} ", across(*value), up((rank + 1) as f64 / count));
+        }
+        let y = 70.0 + 18.0 * index as f64;
+        let (left, right) = (WIDTH - 165.0, WIDTH - 140.0);
+        let _ = writeln!(
+            svg,
+            "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2' stroke-dasharray='{dash}'/>\n<path d='M{left} {y}H{right}' stroke='{colour}' stroke-width='2' stroke-dasharray='{dash}'/><text x='{:.1}' y='{:.1}'>{}</text>",
+            path.trim_end(),
+            right + 6.0,
+            y + 4.0,
+            curve.name
+        );
+    }
+    svg + "</svg>\n"
+}
+
 /// Lines on logarithmic axes.
 pub(crate) fn lines(title: &str, x_name: &str, y_name: &str, lines: &[Line]) -> String {
     let all: Vec<(f64, f64)> = lines.iter().flat_map(|line| line.points.iter().copied()).collect();
@@ -122,10 +184,13 @@ mod tests {
     fn pictures_are_well_formed_whatever_the_values() {
         let line = Line { name: "ours".into(), points: vec![(1.0, 5.0), (64.0, 9e6)] };
         let flat = Line { name: "flat".into(), points: vec![(1.0, 5.0)] };
+        let curve = Curve { name: "ours".into(), values: vec![3.0], colour: 5, dash: 5 };
         for svg in [
             lines("t", "x", "y", &[line, flat]),
             lines("t", "x", "y", &[]),
             bars("t", &[("a".into(), 2.0)]),
+            distribution("t", "x", &[]),
+            distribution("t", "x", &[curve]),
         ] {
             assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

@@ -26,6 +26,21 @@ pub(crate) struct Figure {
     pub(crate) void: Option<String>,
 }
 
+/// Flags of a suite and the arguments that QEMU was given for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FlagRecord {
+    #[serde(flatten)]
+    flags: Flags,
+    arguments: String,
+}
+
+impl From<Flags> for FlagRecord {
+    fn from(flags: Flags) -> Self {
+        let arguments = flags.arguments().join(" ");
+        Self { flags, arguments }
+    }
+}
+
 /// The whole report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
@@ -37,8 +52,8 @@ pub(crate) struct Report {
     pub(crate) date: String,
     /// QEMU's version.
     pub(crate) qemu: String,
-    /// Flags of both sides.
-    pub(crate) flags: Flags,
+    /// Flags of both sides, by suite.
+    pub(crate) flags: BTreeMap<String, FlagRecord>,
     /// Packages of the Linux side.
     pub(crate) packages: Vec<Package>,
     /// The figures.
@@ -54,13 +69,8 @@ impl Report {
     /// The page of tables.
     pub(crate) fn markdown(&self) -> String {
         let mut page = format!(
-            "# Benchmark of {} ({})\n\n{}; machine {}, {} MiB, seed {}.\n\nMedians. *ratio* is ours divided by the best comparable Linux figure.\n",
-            self.commit,
-            self.date,
-            self.qemu,
-            self.flags.machine,
-            self.flags.memory,
-            self.flags.seed
+            "# Benchmark of {} ({})\n\n{}. Medians. *ratio* is ours divided by the first of crun, runc and process that has the figure.\n",
+            self.commit, self.date, self.qemu
         );
         let mut suite = "";
         for figure in &self.figures {
@@ -146,6 +156,7 @@ mod tests {
             void: None,
         };
         let flags = Flags { machine: "q35".into(), memory: 2048, mode: Mode::Icount, seed: 1 };
+        let flags = [("micro".to_owned(), flags.into())].into();
         Report {
             schema: SCHEMA,
             commit: "c".into(),

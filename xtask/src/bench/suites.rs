@@ -1,4 +1,137 @@
-//! Which figures exist: suite, name, where each system prints it, and the most ours may be.
+//! Which suites and figures exist: where each system prints a figure, and the most ours may be.
+
+use super::machine::{Flags, Mode};
+
+/// What Linux boots for a suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Boot {
+    /// The base image, which runs scenarios.
+    Scenarios,
+    /// The image whose first process prints the time and ends.
+    Probe,
+}
+
+/// A suite: one run of one machine on each side.
+#[derive(Debug)]
+pub(crate) struct Suite {
+    /// Its name; what several runs belong to together comes before a dot.
+    pub(crate) name: &'static str,
+    /// Its name in our machine.
+    pub(crate) ours: &'static str,
+    /// What Linux boots.
+    pub(crate) boot: Boot,
+    /// Scenarios of the Linux side, in a quick run and in a full one.
+    scenarios: (&'static str, &'static str),
+    /// QEMU's machine type.
+    machine: &'static str,
+    /// RAM in MiB.
+    memory: u32,
+    /// Whether a quick run has it.
+    pub(crate) is_quick: bool,
+    /// Its figures.
+    places: fn(quick: bool) -> Vec<Place>,
+}
+
+/// All suites, in the order they run. Python functions (`apps`) take their place here once a compartment can run Python: the Linux side's
+/// scenarios `py` and `sebs` and the functions exist.
+pub(crate) const SUITES: &[Suite] = &[
+    Suite {
+        name: "start",
+        ours: "start",
+        boot: Boot::Scenarios,
+        scenarios: ("spawn,crun", "spawn,crun,runc,crunpar,runcpar"),
+        machine: "q35",
+        memory: 2048,
+        is_quick: true,
+        places: start,
+    },
+    Suite {
+        name: "micro",
+        ours: "micro",
+        boot: Boot::Scenarios,
+        scenarios: ("micro", "micro"),
+        machine: "q35",
+        memory: 2048,
+        is_quick: true,
+        places: |_| micro(),
+    },
+    Suite {
+        name: "idle",
+        ours: "idle",
+        boot: Boot::Scenarios,
+        scenarios: ("idle", "idle"),
+        machine: "q35",
+        memory: 4096,
+        is_quick: false,
+        places: |_| idle(),
+    },
+    Suite {
+        name: "memory",
+        ours: "memory",
+        boot: Boot::Scenarios,
+        scenarios: ("memory", "memory"),
+        machine: "q35",
+        memory: 2048,
+        is_quick: false,
+        places: |_| memory(),
+    },
+    Suite {
+        name: "boot.q35",
+        ours: "boot",
+        boot: Boot::Probe,
+        scenarios: ("", ""),
+        machine: "q35",
+        memory: 512,
+        is_quick: true,
+        places: |_| boot("boot.q35"),
+    },
+    Suite {
+        name: "boot.microvm",
+        ours: "boot",
+        boot: Boot::Probe,
+        scenarios: ("", ""),
+        machine: "microvm",
+        memory: 512,
+        is_quick: true,
+        places: |_| boot("boot.microvm"),
+    },
+];
+
+impl Suite {
+    /// The suites of a name: itself, or those before whose dot it stands.
+    pub(crate) fn named(name: &str) -> impl Iterator<Item = &'static Self> + '_ {
+        SUITES
+            .iter()
+            .filter(move |suite| suite.name == name || suite.name.split('.').next() == Some(name))
+    }
+
+    /// Scenarios of the Linux side.
+    pub(crate) const fn scenarios(&self, quick: bool) -> &'static str {
+        if quick { self.scenarios.0 } else { self.scenarios.1 }
+    }
+
+    /// Flags of both sides.
+    pub(crate) fn flags(&self, mode: Mode, seed: u32) -> Flags {
+        Flags { machine: self.machine.into(), memory: self.memory, mode, seed }
+    }
+
+    /// Its figures.
+    pub(crate) fn places(&self, quick: bool, mode: Mode) -> Vec<Place> {
+        let mut places = (self.places)(quick);
+        if mode == Mode::Wall {
+            // Bounds are instructions, and so is nothing that a clock on a loaded computer tells.
+            for place in &mut places {
+                place.bound = None;
+                place.unit = match place.unit {
+                    "instructions" => "ns",
+                    "instructions per page" => "ns per page",
+                    unit => unit,
+                };
+            }
+        }
+        places
+    }
+}
 
 /// One figure's places.
 pub(crate) struct Place {
@@ -67,32 +200,6 @@ const MICRO: &[(&str, &str, Option<f64>)] = &[
 pub(crate) const PARALLEL: [u32; 6] = [2, 4, 8, 16, 32, 64];
 /// Numbers of idle containers present.
 pub(crate) const IDLE: [u32; 4] = [0, 50, 100, 500];
-
-/// Every figure of a suite; `quick` leaves out what takes long.
-pub(crate) fn places(suite: &str, quick: bool) -> Vec<Place> {
-    match suite {
-        "start" => start(quick),
-        "idle" => idle(),
-        "micro" => micro(),
-        _ => Vec::new(),
-    }
-}
-
-/// The Linux scenarios that print a suite's figures.
-pub(crate) fn scenarios(suite: &str, quick: bool) -> &'static str {
-    match (suite, quick) {
-        ("start", true) => "spawn,crun",
-        ("start", false) => "spawn,crun,runc,crunpar,runcpar",
-        ("idle", _) => "idle",
-        ("micro", _) => "micro",
-        _ => "",
-    }
-}
-
-/// RAM of both machines for a suite, in MiB.
-pub(crate) fn memory(suite: &str) -> u32 {
-    if suite == "idle" { 4096 } else { 2048 }
-}
 
 fn start(quick: bool) -> Vec<Place> {
     let mut places = Vec::new();
@@ -164,4 +271,42 @@ fn micro() -> Vec<Place> {
             bound: *bound,
         })
         .collect()
+}
+
+fn memory() -> Vec<Place> {
+    let place = |name: &str, linux, ours: &str, bound| Place {
+        suite: "memory",
+        name: name.to_owned(),
+        unit: "bytes",
+        linux,
+        ours: Some((ours.to_owned(), "bytes")),
+        least: 1,
+        bound,
+    };
+    let linux = vec![
+        ("process", "memory.process".to_owned(), "bytes"),
+        ("crun", "memory.crun".to_owned(), "bytes"),
+    ];
+    vec![
+        place("idle compartment, missing in the machine", linux, "memory.machine", Some(262_144.0)),
+        place("idle compartment, its Domain's account", Vec::new(), "memory.domain", None),
+    ]
+}
+
+fn boot(suite: &'static str) -> Vec<Place> {
+    let machine = suite.split('.').nth(1).unwrap_or(suite);
+    let place = |name: &str, linux: Option<&str>, ours: &str| Place {
+        suite,
+        name: format!("{machine}, reset to {name}"),
+        unit: "instructions",
+        linux: linux.map(|name| ("process", name.to_owned(), "ticks")).into_iter().collect(),
+        ours: Some((ours.to_owned(), "ticks")),
+        least: 1,
+        bound: None,
+    };
+    vec![
+        place("the kernel's first instruction", None, "boot.kernel"),
+        place("root's first instruction", None, "boot.root"),
+        place("the first instruction of a Linux program", Some("boot.linux"), "boot.linux"),
+    ]
 }

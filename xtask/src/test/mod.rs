@@ -8,7 +8,7 @@ mod kernel;
 mod programs;
 mod tally;
 
-use crate::{build, check, demo::Mett, setup, tcb};
+use crate::{bench, build, check, demo::Mett, setup, tcb};
 use anyhow::{Result, bail, ensure};
 use std::{
     path::Path,
@@ -20,7 +20,7 @@ pub(crate) use tally::Tally;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: host, kernel, programs, applets, debian, tcb, check. All if none is named.
+    /// Suites, separated by commas: host, kernel, programs, applets, debian, bench, tcb, check. All if none is named.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// Run only cases of the suites kernel and debian whose names contain this.
@@ -37,6 +37,14 @@ const SUITES: &[Suite] = &[
     ("programs", |root, _, tally| programs::run(root, &mett(root)?, tally)),
     ("applets", |root, _, tally| applets::run(root, &mett(root)?, tally)),
     ("debian", |root, arguments, tally| debian::run(root, &mett(root)?, &arguments.filter, tally)),
+    ("bench", |root, _, tally| {
+        // What a figure is, and how it has changed, is printed and no failure; a figure that cannot be trusted is one.
+        tally
+            .case("planted faults void a figure", bench::run(root, &bench::Arguments::self_test()));
+        let quick = bench::Arguments::quick_ours();
+        tally.case("every figure of our side is valid", bench::run(root, &quick));
+        Ok(())
+    }),
     ("tcb", |root, _, tally| {
         tally.case("trusted code is within its limits", tcb::run(root, &tcb::Arguments::text()));
         Ok(())

@@ -10,11 +10,11 @@ pub(super) fn run(bench: &mut Bench) -> Result<(), Failure> {
     let created = bench.client.create(NOTHING, false)?;
     for ended in bench.client.wait(&[created])? {
         match ended.first_instruction() {
-            Some(first) => sample::report("boot.linux", "ticks", &mut [first]),
+            Some(first) => sample::report_times("boot.linux", "ticks", &mut [first]),
             None => rt::log!("WARN boot.linux: {}", ended.account()),
         }
     }
-    sample::report("boot.kernel", "ticks", &mut [kernel]);
-    sample::report("boot.root", "ticks", &mut [root]);
+    sample::report_times("boot.kernel", "ticks", &mut [kernel]);
+    sample::report_times("boot.root", "ticks", &mut [root]);
     Ok(())
 }

@@ -78,10 +78,10 @@ fn starts(
     if let Some(account) = failed {
         rt::log!("WARN {name}: {account}");
     }
-    sample::report(name, "start", &mut start);
-    sample::report(name, "total", &mut total);
+    sample::report_times(name, "start", &mut start);
+    sample::report_times(name, "total", &mut total);
     if parallel > 1 {
-        sample::report(name, "burst", &mut burst);
+        sample::report_times(name, "burst", &mut burst);
     }
     Ok(())
 }

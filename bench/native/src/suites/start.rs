@@ -8,7 +8,8 @@ use alloc::format;
 const PARALLEL: [(usize, usize); 6] = [(2, 16), (4, 16), (8, 6), (16, 6), (32, 3), (64, 3)];
 
 pub(super) fn run(bench: &mut Bench) -> Result<(), Failure> {
-    starts(bench, "compartment.seq", 1, 40, 3)?;
+    let rounds = if bench.quick { 20 } else { 40 };
+    starts(bench, "compartment.seq", 1, rounds, 3)?;
     for (parallel, rounds) in PARALLEL {
         starts(bench, &format!("compartment.par{parallel}"), parallel, rounds, 1)?;
     }

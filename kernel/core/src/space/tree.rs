@@ -174,11 +174,6 @@ impl Tree {
         at.store(marker.0, Ordering::Relaxed);
     }
 
-    /// Takes the leaf table of a page out of the tree, whose entries are all holes. Upper tables that become empty stay.
-    pub fn remove_leaf(&self, page: u64) -> Option<Frame> {
-        self.remove_table(page, 2)
-    }
-
     /// Takes the table below a word of `level` out of the tree.
     pub fn remove_table(&self, page: u64, level: u32) -> Option<Frame> {
         let mut table = self.root;

@@ -20,7 +20,7 @@ use super::{
 use crate::build;
 use anyhow::{Context, Result, bail};
 use names::Names;
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Stdio};
+use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
 use trace::Trace;
 
 /// Functions that the printed tables show; the file shows all.

@@ -1,0 +1,87 @@
+//! `cargo xtask bench --self-test`: plants every fault that must void a figure and shows that none gets through.
+
+use super::{
+    figures::Output,
+    machine::{Flags, Mode},
+    side::{self, Run},
+    suites::Place,
+};
+use anyhow::{Result, bail};
+
+/// What a good run prints.
+const GOOD: &str = "S begin micro\n\
+    R lb.stat op n=11 min=10 p50=12 p99=14 max=14 mean=12\n\
+    S end micro\n";
+
+/// A planted fault: its name, and the runs of Linux and of ours.
+struct Fault {
+    name: &'static str,
+    linux: Run,
+    ours: Run,
+}
+
+fn flags() -> Flags {
+    Flags { machine: "q35".into(), memory: 2048, mode: Mode::Icount, seed: 1 }
+}
+
+fn run(text: &str) -> Run {
+    Run { output: Output::parse(text), flags: flags() }
+}
+
+fn faults() -> Vec<Fault> {
+    let bad: [(&'static str, String); 8] = [
+        ("the program failed", format!("{GOOD}WARN lb.stat: 2 runs had a non-zero status\n")),
+        ("the figure is missing", GOOD.replace("R lb.stat", "R lb.other")),
+        ("too few samples", GOOD.replace("n=11", "n=2")),
+        ("the median is above the maximum", GOOD.replace("p50=12", "p50=99")),
+        ("a number is no number", GOOD.replace("min=10", "min=x")),
+        ("the median is zero", GOOD.replace("min=10 p50=12", "min=0 p50=0")),
+        ("a number is infinite", GOOD.replace("max=14", "max=inf")),
+        ("the scenario did not end", GOOD.replace("S end micro\n", "")),
+    ];
+    let mut faults = Vec::new();
+    for (name, text) in bad {
+        faults.push(Fault { name, linux: run(&text), ours: run(GOOD) });
+        faults.push(Fault { name, linux: run(GOOD), ours: run(&text) });
+    }
+    let other = Flags { seed: 2, ..flags() };
+    let ours = Run { flags: other, ..run(GOOD) };
+    faults.push(Fault { name: "the flags differ", linux: run(GOOD), ours });
+    faults
+}
+
+/// Plants every fault; an error if one gets through, or if a good figure is refused.
+pub(crate) fn run_all() -> Result<()> {
+    let place = Place {
+        suite: "micro",
+        name: "stat".into(),
+        unit: "instructions",
+        linux: vec![("process", "lb.stat".into(), "op")],
+        ours: Some(("lb.stat".into(), "op")),
+        least: 5,
+        bound: None,
+    };
+    let good = side::figure(&place, Some(&run(GOOD)), Some(&run(GOOD)));
+    if let Some(reason) = good.void {
+        bail!("a good figure was refused: {reason}");
+    }
+    let mut passed = Vec::new();
+    for fault in faults() {
+        let figure = side::figure(&place, Some(&fault.linux), Some(&fault.ours));
+        match figure.void {
+            Some(reason) if figure.ratio.is_none() => {
+                println!("refused: {:34} {reason}", fault.name);
+            }
+            _ => passed.push(fault.name),
+        }
+    }
+    if passed.is_empty() { Ok(()) } else { bail!("not refused: {}", passed.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn planted_faults_are_refused() {
+        super::run_all().unwrap();
+    }
+}
