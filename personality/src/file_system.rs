@@ -1,29 +1,26 @@
 //! The file systems a compartment begins with: the image as the root, and what every container has over it.
 
 use crate::{
-    file::{
-        Kind, Node,
-        data::FileData,
-        node::{self, Directory},
-        path::Walker,
-        proc,
-    },
-    linux::{Errno, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG},
+    file::{Kind, Node, data::FileData, lower, path::Walker, proc},
+    linux::{Errno, S_IFREG},
     machine::guest::Source,
+    system::Terminals,
     task::{Place, Processes, credentials::Credentials},
 };
 use alloc::{rc::Rc, vec::Vec};
 use contract::compartment::{Mount, Spec};
 use core::cell::{Cell, RefCell};
 
-/// Number of /dev's file system, and of those mounted after it.
-const DEV: u64 = 0x32;
-
 /// Mounts everything over the image's root.
 ///
 /// # Errors
 /// Of the image, or when memory is exhausted.
-pub fn furnish(root: &Rc<Node>, spec: &Spec, processes: &Rc<Processes>) -> Result<(), Errno> {
+pub fn furnish(
+    root: &Rc<Node>,
+    spec: &Spec,
+    processes: &Rc<Processes>,
+    terminals: &Rc<Terminals>,
+) -> Result<(), Errno> {
     let place = Place {
         root: RefCell::new(root.clone()),
         working: RefCell::new(root.clone()),
@@ -34,62 +31,21 @@ pub fn furnish(root: &Rc<Node>, spec: &Spec, processes: &Rc<Processes>) -> Resul
     for (path, contents) in &spec.files {
         write_file(&walker, path, contents)?;
     }
-    let devices = devices()?;
     for (path, file_system) in [
         (&b"/proc"[..], proc::proc_root(processes)),
         (b"/sys", proc::sys_root(processes)),
-        (b"/dev", devices),
+        (b"/dev", lower::devices(terminals)),
     ] {
         make_directories(&walker, path)?.mount(file_system)?;
     }
     // The root's flag comes last: until then everything above is written.
     for (index, mount) in spec.mounts.iter().enumerate() {
-        mount_memory(&walker, mount, DEV + 16 + index as u64)?;
+        mount_memory(&walker, mount, lower::DEV + 16 + index as u64)?;
     }
     if let Some(directory) = root.directory() {
         directory.set_read_only(spec.read_only);
     }
     Ok(())
-}
-
-/// /dev with its devices.
-fn devices() -> Result<Rc<Node>, Errno> {
-    let root = Node::empty_directory(0o755, 0, 0, DEV);
-    let device = |name: &[u8], major, minor, mode| {
-        let node =
-            Node::new(Kind::Device, S_IFCHR | mode, 0, 0, node::device_number(major, minor), DEV);
-        root.link(name, node)
-    };
-    device(b"null", 1, 3, 0o666)?;
-    device(b"zero", 1, 5, 0o666)?;
-    device(b"full", 1, 7, 0o666)?;
-    device(b"random", 1, 8, 0o666)?;
-    device(b"urandom", 1, 9, 0o666)?;
-    device(b"tty", 5, 0, 0o666)?;
-    device(b"console", 5, 1, 0o620)?;
-    device(b"ptmx", 5, 2, 0o666)?;
-    for (name, target) in [
-        (&b"fd"[..], &b"/proc/self/fd"[..]),
-        (b"stdin", b"/proc/self/fd/0"),
-        (b"stdout", b"/proc/self/fd/1"),
-        (b"stderr", b"/proc/self/fd/2"),
-    ] {
-        root.link(name, Node::new(Kind::Symlink(target.into()), S_IFLNK | 0o777, 0, 0, 0, DEV))?;
-    }
-    let shm = Node::new(Kind::Directory(Directory::new(None)), S_IFDIR | 0o1777, 0, 0, 0, DEV);
-    root.link(b"shm", shm)?;
-    let pts = Node::empty_directory(0o755, 0, 0, DEV);
-    for number in 0..64_u32 {
-        let node =
-            Node::new(Kind::Device, S_IFCHR | 0o620, 0, 5, node::device_number(136, number), DEV);
-        pts.link(alloc::format!("{number}").as_bytes(), node)?;
-    }
-    pts.link(
-        b"ptmx",
-        Node::new(Kind::Device, S_IFCHR | 0o666, 0, 0, node::device_number(5, 2), DEV),
-    )?;
-    root.link(b"pts", pts)?;
-    Ok(root)
 }
 
 fn mount_memory(walker: &Walker<'_>, mount: &Mount, device: u64) -> Result<(), Errno> {

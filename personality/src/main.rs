@@ -39,7 +39,8 @@ fn run() -> Result<(), &'static str> {
         .root()
         .map_err(|_| "a layer is broken")?;
     let processes = Rc::new(Processes::default());
-    file_system::furnish(&root, &spec, &processes)
+    let terminals = Rc::new(Terminals::default());
+    file_system::furnish(&root, &spec, &processes, &terminals)
         .map_err(|_| "the file systems cannot be set up")?;
     let notification = startup::capability("port.notification").map(Notification);
     let waits = spec.wait_for_start;
@@ -49,7 +50,7 @@ fn run() -> Result<(), &'static str> {
         hostname: RefCell::new(spec.hostname.clone().into_bytes()),
         domainname: RefCell::new(b"(none)".to_vec()),
         network: Rc::default(),
-        terminals: Rc::new(Terminals::default()),
+        terminals,
         futexes: Default::default(),
         gaps: Default::default(),
         budget: spec.budget.clone(),

@@ -168,9 +168,7 @@ fn flush_archives(system: &mut System) {
 
 /// Terminals whose master has gone tell their sessions.
 fn hang_up_terminals(system: &System) {
-    let terminals: Vec<Rc<Terminal>> =
-        system.terminals.map.borrow().values().filter_map(alloc::rc::Weak::upgrade).collect();
-    for terminal in terminals.into_iter().filter(|terminal| terminal.hangs_up.take()) {
+    for terminal in system.terminals.all().into_iter().filter(|terminal| terminal.hangs_up.take()) {
         let leader = system.processes.get(terminal.session.get());
         for signo in [SIGHUP, SIGCONT] {
             if let Some(leader) = &leader {

@@ -1,13 +1,18 @@
 //! Everything the tasks of a compartment share.
 
 use crate::{
-    file::{Node, terminal::Terminal},
+    file::{Node, lower, terminal::Terminal},
     machine::Shared,
     net::Network,
     session::Session,
     task::{Process, Processes, futex::Futexes, signal},
 };
-use alloc::{collections::BTreeMap, rc::Rc, string::String, vec::Vec};
+use alloc::{
+    collections::BTreeMap,
+    rc::{Rc, Weak},
+    string::String,
+    vec::Vec,
+};
 use core::cell::{Cell, RefCell};
 
 /// The shared state.
@@ -88,27 +93,43 @@ pub struct System {
     pub log: Vec<String>,
 }
 
+/// A pseudo-terminal and its node in /dev/pts.
+type Named = (Weak<Terminal>, Rc<Node>);
+
 /// Pseudo-terminals.
 #[derive(Debug, Default)]
 pub struct Terminals {
-    /// By number.
-    pub map: RefCell<BTreeMap<u32, alloc::rc::Weak<Terminal>>>,
+    map: RefCell<BTreeMap<u32, Named>>,
 }
 
 impl Terminals {
-    /// A new pseudo-terminal with the lowest free number.
-    pub fn create(&self) -> Rc<Terminal> {
+    /// A new pseudo-terminal of a user, with the lowest free number.
+    pub fn create(&self, uid: u32) -> Rc<Terminal> {
         let mut map = self.map.borrow_mut();
-        map.retain(|_, terminal| terminal.strong_count() > 0);
+        map.retain(|_, (terminal, _)| terminal.strong_count() > 0);
         let number = (0..).find(|number| !map.contains_key(number)).unwrap_or(0);
         let terminal = Rc::new(Terminal::new(Some(number), 0, 0));
-        map.insert(number, Rc::downgrade(&terminal));
+        map.insert(number, (Rc::downgrade(&terminal), lower::terminal(number, uid)));
         terminal
     }
     /// A pseudo-terminal by number.
     #[must_use]
     pub fn get(&self, number: u32) -> Option<Rc<Terminal>> {
-        self.map.borrow().get(&number).and_then(alloc::rc::Weak::upgrade)
+        self.map.borrow().get(&number).and_then(|(terminal, _)| terminal.upgrade())
+    }
+    /// All that live.
+    #[must_use]
+    pub fn all(&self) -> Vec<Rc<Terminal>> {
+        self.map.borrow().values().filter_map(|(terminal, _)| terminal.upgrade()).collect()
+    }
+    /// Numbers and nodes of those whose driving side lives.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<(u32, Rc<Node>)> {
+        let map = self.map.borrow();
+        let live = map.iter().filter(|(_, (terminal, _))| {
+            terminal.upgrade().is_some_and(|terminal| !terminal.is_hung_up())
+        });
+        live.map(|(number, (_, node))| (*number, node.clone())).collect()
     }
 }
 

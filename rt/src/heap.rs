@@ -26,7 +26,7 @@ const PAGES: u64 = home::HEAP + TABLE;
 /// Orders of runs: 1 page to 4 GiB.
 const ORDERS: usize = 21;
 /// Order of the runs that the heap grows by.
-const GROWTH: usize = 4;
+const GROWTH: usize = 3;
 /// Runs of this order and above give their frames back when they are free.
 const RETURNED: usize = 6;
 /// Sizes of small blocks.

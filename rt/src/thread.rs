@@ -30,7 +30,7 @@ const STATE: u64 = PAGE_SIZE;
 /// Offset of the stack's lowest byte.
 const STACK: u64 = 3 * PAGE_SIZE;
 /// Pages at the top of a stack that have frames from the beginning.
-const POPULATED: u64 = 4;
+const POPULATED: u64 = 2;
 /// State of a thread that has ended, as the kernel tells it.
 const DEAD: u64 = 3;
 /// Stacks kept for further threads.

@@ -3,6 +3,7 @@
 use super::{
     data::FileData,
     erofs::{Image, Inode},
+    lower::Lower,
     node::{Directory, Kind, Meta, Node},
 };
 use crate::{
@@ -78,7 +79,7 @@ impl Layers {
     ) -> Rc<Node> {
         let lower = LowerDirectory { layers: self.clone(), parts };
         Node::with_meta(
-            Kind::Directory(Directory::new(Some(lower))),
+            Kind::Directory(Directory::new(Some(Lower::Layers(lower)))),
             meta_of(&top),
             identity(layer, &top),
             ROOT_DEVICE,

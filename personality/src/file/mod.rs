@@ -14,6 +14,7 @@ pub mod erofs;
 pub mod event;
 pub mod layers;
 pub mod locks;
+pub mod lower;
 pub mod node;
 pub mod open;
 pub mod path;

@@ -3,9 +3,7 @@
 //! A node is identified by its object; names are entries of directories. Directories know their parent and their name in it, so that the path of a
 //! working directory can be told.
 
-use super::{
-    data::FileData, layers::LowerDirectory, pipe::Pipe, proc::ProcNode, stream::Stream, watch,
-};
+use super::{data::FileData, lower::Lower, pipe::Pipe, proc::ProcNode, stream::Stream, watch};
 use crate::{
     linux::{
         Errno, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, S_ISGID,
@@ -109,7 +107,7 @@ pub enum Entry {
 #[derive(Debug)]
 pub struct Directory {
     entries: RefCell<BTreeMap<Box<[u8]>, Entry>>,
-    lower: RefCell<Option<LowerDirectory>>,
+    lower: RefCell<Option<Lower>>,
     parent: RefCell<Weak<Node>>,
     name: RefCell<Vec<u8>>,
     mounted: RefCell<Option<Rc<Node>>>,
@@ -120,9 +118,9 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// A directory over image directories, or an empty one.
+    /// A directory over something that shows through, or an empty one.
     #[must_use]
-    pub fn new(lower: Option<LowerDirectory>) -> Self {
+    pub fn new(lower: Option<Lower>) -> Self {
         Self {
             entries: RefCell::new(BTreeMap::new()),
             lower: RefCell::new(lower),
@@ -132,6 +130,12 @@ impl Directory {
             covers: RefCell::new(None),
             read_only: Cell::new(false),
             is_removed: Cell::new(false),
+        }
+    }
+    /// Brings entries that come and go by themselves up to date.
+    fn refresh(&self) {
+        if let Some(lower) = &*self.lower.borrow() {
+            lower.refresh(&mut self.entries.borrow_mut());
         }
     }
     /// What is mounted on it.
@@ -289,6 +293,7 @@ impl Node {
             Kind::Proc(proc) => return proc.lookup(self, name),
             _ => return Err(Errno::ENOTDIR),
         };
+        directory.refresh();
         match directory.entries.borrow().get(name) {
             Some(Entry::Node(node)) => return Ok(node.clone()),
             Some(Entry::Whiteout) => return Err(Errno::ENOENT),
@@ -354,6 +359,7 @@ impl Node {
 
     /// Brings every name of the layers into the entries.
     fn complete(self: &Rc<Self>, directory: &Directory) -> Result<(), Errno> {
+        directory.refresh();
         let names = match &*directory.lower.borrow() {
             Some(lower) => lower.names()?,
             None => return Ok(()),

@@ -230,7 +230,10 @@ fn open_device(call: &mut Call<'_>, node: &Rc<Node>, flags: u32) -> Result<Objec
             Some(terminal) => Ok(open_terminal(call, terminal, flags)),
             None => Err(Errno::ENXIO),
         },
-        (S_IFCHR, 5, 2) => Ok(Object::Master(call.system.terminals.create())),
+        (S_IFCHR, 5, 2) => {
+            let uid = call.task.credentials().users[1];
+            Ok(Object::Master(call.system.terminals.create(uid)))
+        }
         (S_IFCHR, 136, number) => {
             let terminal = call.system.terminals.get(number).ok_or(Errno::ENXIO)?;
             if terminal.locked.get() || terminal.is_hung_up() {

@@ -14,7 +14,8 @@ use kernel_abi::{
     space::{Access, MapMode},
 };
 use kernel_machine::{
-    self as machine, Table,
+    self as machine, Frame, Table,
+    entry::FRAME_MASK,
     object::{Borrow, Entry, Work},
 };
 
@@ -151,10 +152,20 @@ impl Slice<'_, '_> {
             }
             Reach::Leaf(leaf) => (leaf_from(leaf, from), limit.min(LEAF_PAGES - from % LEAF_PAGES)),
         };
-        let target = self.to.tree.reach_leaf(to, self.to.domain())?;
-        let words = source.iter().zip(target.iter().skip(leaf_index(to)));
+        let source = source.get(..limit as usize).unwrap_or(source);
+        let skipped = self.leading_holes(source);
+        if skipped > 0 {
+            return Ok((skipped, None));
+        }
+        let target = leaf_from(self.to.tree.reach_leaf(to, self.to.domain())?, to);
+        if self.from_is_frozen {
+            let count = self.map_frozen(source, target, to_state, from_state)?;
+            if count > 0 {
+                return Ok((count, None));
+            }
+        }
         let mut count = 0;
-        for (source, target) in words.take(limit as usize) {
+        for (source, target) in source.iter().zip(target) {
             if let Err(error) = self.map_page(from + count, source, target, to_state, from_state) {
                 return Ok((count, Some(error)));
             }
@@ -166,16 +177,51 @@ impl Slice<'_, '_> {
         Ok((count, None))
     }
 
-    /// Holes of a leaf table from a page on, which need nothing done (and no table on the other side).
-    fn leading_holes(&mut self, source: &Table, from: u64, limit: u64) -> u64 {
+    /// Holes at the beginning of a leaf table's words, which need nothing done (and no table on the other side).
+    fn leading_holes(&mut self, source: &[AtomicU64]) -> u64 {
         if self.mapping.mode == MapMode::Share && self.crosses {
             return 0;
         }
-        let first = leaf_index(from);
-        let words = source.get(first..first + limit as usize).unwrap_or_default();
-        let holes = count_holes(words);
+        let holes = count_holes(source);
         self.work.spend(holes / WORDS_PER_UNIT);
         holes.into()
+    }
+
+    /// Maps a run of pages with frames of a frozen source: all entries are alike but for their frames. How many; the rest is for [`Self::map_page`].
+    fn map_frozen(
+        &mut self,
+        source: &[AtomicU64],
+        target: &[AtomicU64],
+        to_state: &mut State,
+        from_state: Option<&State>,
+    ) -> Result<u64, Error> {
+        let Mapping { mode, access, may_execute, .. } = self.mapping;
+        let history = match mode {
+            MapMode::Share => BORROWED,
+            MapMode::Private => BORROWED | COW | MAX_WRITE,
+            MapMode::Snapshot | MapMode::Move => return Ok(0),
+        };
+        let alike = PageEntry::page(Frame::new(0), self.history(history), access).0;
+        let executable = if may_execute { MAX_EXECUTE } else { 0 };
+        let wanted = if access.contains(Access::EXECUTE) { MAX_EXECUTE } else { 0 };
+        let (mut count, mut noted) = (0, None);
+        for (source, target) in source.iter().zip(target) {
+            let old = load(source);
+            let is_plain = old.has_frame() && old.0 & (DEVICE | wanted) == wanted;
+            if !is_plain || !load(target).is_hole() || !self.work.spend(1) {
+                break;
+            }
+            // Frames of the source and frames that it borrows itself are noted once each.
+            if noted != Some(old.has(BORROWED)) {
+                if let Err(error) = self.note_borrow(old, to_state, from_state) {
+                    return partial(count, error);
+                }
+                noted = Some(old.has(BORROWED));
+            }
+            store(target, PageEntry(alike | old.0 & (FRAME_MASK | executable)));
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Maps a whole demand-zero span by its word, where both sides are aligned to it.
