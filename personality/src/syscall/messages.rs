@@ -63,14 +63,18 @@ impl Place {
     }
     fn source(&self, skip: usize) -> Source<'static> {
         match self {
-            Self::One(at, length) => Source::guest(at.wrapping_add(skip as u64), length - skip),
+            Self::One(at, length) => {
+                Source::guest(at.wrapping_add(skip as u64), length.saturating_sub(skip))
+            }
             Self::Many(pieces) if skip == 0 => Source::pieces(pieces),
             Self::Many(pieces) => Source::pieces(&Self::rest(pieces, skip)),
         }
     }
     fn sink(&self, skip: usize) -> Sink<'static> {
         match self {
-            Self::One(at, length) => Sink::guest(at.wrapping_add(skip as u64), length - skip),
+            Self::One(at, length) => {
+                Sink::guest(at.wrapping_add(skip as u64), length.saturating_sub(skip))
+            }
             Self::Many(pieces) if skip == 0 => Sink::pieces(pieces),
             Self::Many(pieces) => Sink::pieces(&Self::rest(pieces, skip)),
         }
@@ -397,10 +401,10 @@ fn receive_message(
         let bytes = if received.sender.is_none() { &[] } else { encoded.bytes() };
         let fits = bytes.len().min(header.name_room as usize);
         guest::write_bytes(header.name, bytes.get(..fits).unwrap_or_default())?;
-        guest::write(header.at + 8, &(bytes.len() as u32))?;
+        guest::write(header.at.wrapping_add(8), &(bytes.len() as u32))?;
     }
-    guest::write(header.at + 40, &(control.bytes().len() as u64))?;
-    guest::write(header.at + 48, &out_flags)?;
+    guest::write(header.at.wrapping_add(40), &(control.bytes().len() as u64))?;
+    guest::write(header.at.wrapping_add(48), &out_flags)?;
     Ok(result(socket, &received, flags))
 }
 
@@ -431,7 +435,7 @@ pub(super) fn sendmmsg(call: &mut Call<'_>) -> Outcome {
     let (socket, file) = own(call, 0)?;
     let (at, flags) = (call.argument(1), call.argument(3));
     each_message(call, call.argument(2).min(MAX_MESSAGES), |index| {
-        send_message(call, &socket, &file, at + MMSGHDR * index, flags)
+        send_message(call, &socket, &file, at.wrapping_add(MMSGHDR * index), flags)
     })
 }
 
@@ -451,7 +455,7 @@ pub(super) fn recvmmsg(call: &mut Call<'_>) -> Outcome {
         }
         let waits_once = flags & MSG_WAITFORONE != 0 && index > 0;
         let flags = if waits_once { flags | MSG_DONTWAIT } else { flags };
-        receive_message(call, &socket, &file, at + MMSGHDR * index, flags)
+        receive_message(call, &socket, &file, at.wrapping_add(MMSGHDR * index), flags)
     })
 }
 
@@ -462,7 +466,7 @@ fn each_message(call: &Call<'_>, count: u64, mut one: impl FnMut(u64) -> Outcome
     while done < count {
         match one(done) {
             Ok(length) => {
-                guest::write(at + MMSGHDR * done + MMSGHDR_LENGTH, &(length as u32))?;
+                guest::write(at.wrapping_add(MMSGHDR * done + MMSGHDR_LENGTH), &(length as u32))?;
                 done += 1;
                 let mut state = call.task.call.get();
                 state.memo = done;

@@ -85,9 +85,9 @@ fn scan(call: &Call<'_>, mut each: impl FnMut(&Rc<OpenFile>, u32)) -> Result<u64
         }
         for (index, entry) in batch.iter().enumerate() {
             // Only the answers are written: another thread may change the rest meanwhile.
-            guest::write(at + 8 * index as u64 + 6, &entry.revents)?;
+            guest::write(at.wrapping_add(8 * index as u64 + 6), &entry.revents)?;
         }
-        at += 8 * batch.len() as u64;
+        at = at.wrapping_add(8 * batch.len() as u64);
         left -= batch.len();
     }
     Ok(ready)
