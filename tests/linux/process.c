@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 CASE(exit_status_reaches_the_parent, "wait(2)")
 {
@@ -80,6 +81,28 @@ CASE(vfork_waits_for_the_child, "vfork(2)")
     if (pid == 0) { seen = 1; _exit(7); }
     CHECK(seen == 1);
     CHECK(WEXITSTATUS(wait_status(pid)) == 7);
+}
+
+static void nothing_done(int signo) { (void)signo; }
+
+CASE(vfork_is_not_interrupted_by_signals, "vfork(2)")
+{
+    struct sigaction action = { .sa_handler = nothing_done };
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    for (int round = 0; round < 5; round++) {
+        struct itimerval often = { { 0, 2000 }, { 0, 2000 } }, never = { { 0, 0 }, { 0, 0 } };
+        CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+        pid_t pid = vfork();
+        if (pid == 0) {
+            struct timespec pause = { 0, 20 * 1000 * 1000 };
+            nanosleep(&pause, NULL);
+            _exit(7);
+        }
+        CHECK(pid > 0);
+        CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+        int status = wait_status(pid);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    }
 }
 
 CASE(exec_errors, "execve(2)")

@@ -32,7 +32,7 @@ use alloc::{rc::Rc, vec::Vec};
 use core::cell::{Cell, RefCell};
 
 pub use system_information::RELEASE;
-pub use table::{dispatch, restarts};
+pub use table::{dispatch, is_uninterruptible, restarts};
 
 /// What a handler returns.
 pub type Outcome = Result<u64, Stop>;

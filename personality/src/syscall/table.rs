@@ -440,6 +440,16 @@ pub fn dispatch(system: &mut System, task: &Rc<Task>) -> Outcome {
     handle(number, &mut Call { system, task })
 }
 
+/// Whether only the end of its task ends a wait of a call: a vfork's child still uses its parent's memory, an `execve` has ended the other tasks.
+#[must_use]
+pub const fn is_uninterruptible(number: u64) -> bool {
+    const CLONE: u64 = 56;
+    const EXECVE: u64 = 59;
+    const EXECVEAT: u64 = 322;
+    const CLONE3: u64 = 435;
+    matches!(number, CLONE..=EXECVE | EXECVEAT | CLONE3)
+}
+
 /// Whether a call that a signal has interrupted begins anew after a handler with SA_RESTART (signal(7)).
 #[must_use]
 pub const fn restarts(number: u64) -> bool {

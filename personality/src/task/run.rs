@@ -143,6 +143,11 @@ fn park(task: &Task, deadline: u64) -> Next {
 
 /// Whether a signal ends the wait of a call, and how it then goes on.
 fn stop_waiting(system: &System, task: &Rc<Task>, number: u64) -> Option<signal::Interrupted> {
+    if syscall::is_uninterruptible(number) && !task.is_ending.get() {
+        // Whatever came waits until the call is over.
+        task.has_work.set(true);
+        return None;
+    }
     let must_stop = task.is_ending.get() || matches!(task.process.life.get(), Life::Stopped(_));
     if !must_stop && signal::deliverable(task) == 0 {
         task.has_work.set(false);
