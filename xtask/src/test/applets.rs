@@ -1,6 +1,9 @@
 //! BusyBox: every case of `tests/applets/cases` in a container of Linux and in a compartment, and the transcripts compared.
 
-use super::{Tally, programs::isolated};
+use super::{
+    Tally,
+    programs::{isolated, unprivileged},
+};
 use crate::{demo::Mett, oci};
 use anyhow::{Context, Result, ensure};
 use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
@@ -32,10 +35,13 @@ pub(super) fn run(root: &Path, mett: &Mett, tally: &mut Tally) -> Result<()> {
         .stderr(Stdio::inherit())
         .output()
         .context("mett cannot be started")?;
+    // The folder is a mount of its own, as a container's root is.
     let script = format!(
-        "hostname box; cd {0} && mount -t tmpfs tmpfs dev && for d in null zero full random urandom tty; do touch dev/$d && mount --bind /dev/$d dev/$d; done; \
-         mount -t proc proc proc; mount -t tmpfs tmpfs tmp; exec chroot {0} /bin/busybox sh /run.sh /cases",
-        folder.display()
+        "set -e; hostname box; mount --bind {0} {0}; cd {0}; mount -t tmpfs tmpfs dev; \
+         for d in null zero full random urandom tty; do touch dev/$d; mount --bind /dev/$d dev/$d; done; \
+         mount -t proc proc proc; mount -t tmpfs tmpfs tmp; exec {1} chroot . /bin/busybox sh /run.sh /cases",
+        folder.display(),
+        unprivileged()
     );
     let theirs =
         isolated(&script).stderr(Stdio::inherit()).output().context("unshare cannot be started")?;

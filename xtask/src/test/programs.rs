@@ -10,6 +10,24 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// Capabilities of a container without privileges (docker's documentation, "Linux kernel capabilities").
+const CAPABILITIES: [&str; 14] = [
+    "audit_write",
+    "chown",
+    "dac_override",
+    "fowner",
+    "fsetid",
+    "kill",
+    "mknod",
+    "net_bind_service",
+    "net_raw",
+    "setfcap",
+    "setgid",
+    "setpcap",
+    "setuid",
+    "sys_chroot",
+];
+
 /// Runs every program on both systems.
 pub(super) fn run(root: &Path, mett: &Mett, tally: &mut Tally) -> Result<()> {
     let folder = root.join("target/tests/programs");
@@ -80,16 +98,26 @@ fn linux(program: &Path) -> Result<String> {
 
 /// A shell command in namespaces of its own, as root in them.
 pub(super) fn isolated(script: &str) -> Command {
-    let is_root =
-        Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.starts_with(b"0\n"));
     let mut command = Command::new("unshare");
-    if !is_root {
+    if !is_root() {
         command.arg("--map-root-user");
     }
     command
         .args(["--mount", "--pid", "--fork", "--uts", "--net", "--ipc", "sh", "-c", script])
         .stdin(Stdio::null());
     command
+}
+
+/// The words before a command that give it what a container without privileges has: docker's default capabilities and root's groups.
+pub(super) fn unprivileged() -> String {
+    // Only root may set groups.
+    let groups = if is_root() { "--groups 0" } else { "" };
+    let held: String = CAPABILITIES.iter().map(|name| format!(",+{name}")).collect();
+    format!("setpriv {groups} --inh-caps=-all --bounding-set=-all{held}")
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.starts_with(b"0\n"))
 }
 
 /// The cases of an output and their results.
