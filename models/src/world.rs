@@ -176,9 +176,19 @@ impl World {
         self.operate_raw(actor, operation as u64, arguments)
     }
 
+    /// The same if the actor is its CPU's current thread; `Ended` if it is not.
+    pub fn try_operate(&self, actor: &Actor, operation: Operation, arguments: &[u64]) -> Outcome {
+        let is_current = on_cpu(actor.cpu, || is_current(&actor.thread));
+        if is_current { self.perform(actor, operation as u64, arguments) } else { Outcome::Ended }
+    }
+
     /// The same by number.
     pub fn operate_raw(&self, actor: &Actor, number: u64, arguments: &[u64]) -> Outcome {
         self.make_current(actor);
+        self.perform(actor, number, arguments)
+    }
+
+    fn perform(&self, actor: &Actor, number: u64, arguments: &[u64]) -> Outcome {
         let context = &actor.thread.context;
         context.set(Reg::Rax, number);
         for (index, register) in ARGUMENTS.into_iter().enumerate() {

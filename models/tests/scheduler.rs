@@ -1,7 +1,12 @@
 //! The scheduler and the timers: shares, quotas, CPU sets, stealing, deadlines.
 
 use kernel_abi::{Operation, Rights, resource::UNLIMITED};
-use kernel_core::{domain::Domain, entry, sched, thread::Thread};
+use kernel_core::{
+    domain::Domain,
+    entry::{self, IdleStep},
+    sched,
+    thread::Thread,
+};
 use kernel_machine::{
     Interrupt,
     object::{Ref, epoch},
@@ -56,6 +61,32 @@ fn time_is_shared_by_the_weights_of_domains() {
     for (thread, percent) in threads.iter().zip([10, 10, 10, 70]) {
         let share = used(thread) * 100 / total;
         assert!(share.abs_diff(percent) <= 2, "{share} % instead of {percent} %");
+    }
+}
+
+/// A compartment's children and threads share what it has, whatever weights it gives them.
+#[test]
+fn weights_inside_a_compartment_do_not_count_outside() {
+    let world = World::boot(4096, 1);
+    world.root.schedule.set_service();
+    let (greedy, modest) = (world.domain(), world.domain());
+    let children = [100, 10_000, 10_000].map(|weight| {
+        let child = Domain::child(&greedy, models::world::limits(200, 100)).unwrap();
+        child.schedule.set(weight, UNLIMITED, 1, u64::MAX, false);
+        child
+    });
+    let below = children.each_ref().map(|child| spinner(&world, child));
+    let own = [(); 3].map(|()| spinner(&world, &greedy));
+    own[0].sched.weight.store(10_000, Ordering::Relaxed);
+    let alone = spinner(&world, &modest);
+    run(&world, 1, 6000 * MILLISECOND, MILLISECOND / 4);
+    let total: u64 = below.iter().chain(&own).chain([&alone]).map(used).sum();
+    let share = used(&alone) * 100 / total;
+    assert!((47..=53).contains(&share), "the modest one has {share} %");
+    // Inside, weights mean what they say: each of the heavy ones has a third of the rest.
+    for heavy in [&below[1], &below[2], &own[0]] {
+        let share = used(heavy) * 100 / (total - used(&alone));
+        assert!((29..=37).contains(&share), "a heavy one has {share} % of the greedy ones' time");
     }
 }
 
@@ -120,7 +151,7 @@ fn threads_stay_on_their_cpus_and_idle_cpus_steal() {
     run(&world, 4, 50 * MILLISECOND, MILLISECOND / 2);
     for cpu in [1, 2] {
         on_cpu(cpu, || {
-            assert!(!threads.iter().any(is_current), "CPU {cpu} is not allowed any more")
+            assert!(!threads.iter().any(is_current), "CPU {cpu} is not allowed any more");
         });
     }
     let before: u64 = threads.iter().map(used).sum();
@@ -156,6 +187,46 @@ fn a_dead_domain_stops_on_every_cpu() {
     for cpu in 0..3 {
         on_cpu(cpu, || assert!(sched::is_idle() && current_is_none()));
     }
+}
+
+#[test]
+fn the_time_of_a_thread_that_never_enters_the_kernel_is_told() {
+    let world = World::boot(4096, 2);
+    let (domain, other) = (world.domain(), world.domain());
+    let busy = world.actor(&domain, 1);
+    world.make_current(&busy);
+    let asker = world.actor(&other, 0);
+    world.grant(&other, 40, domain.clone().into_any(), Rights::ALL);
+    world.make_current(&asker);
+    world.machine.advance(500 * MILLISECOND);
+    let cpu_time = kernel_abi::resource::Resource::CpuTime as u64;
+    let told = world.operate(&asker, Operation::DomainStat, &[40, cpu_time]).value();
+    assert!((500..510).contains(&(told / MILLISECOND)), "{} ms", told / MILLISECOND);
+}
+
+#[test]
+fn a_cpu_that_has_never_run_anything_is_used() {
+    let world = World::boot(4096, 2);
+    let domain = world.domain();
+    on_cpu(1, || assert_eq!(entry::idle_step(), IdleStep::Nothing));
+    let threads = [(); 2].map(|()| spinner(&world, &domain));
+    let cpus = threads.map(|thread| thread.sched.cpu.load(Ordering::Relaxed));
+    assert!(cpus.contains(&1), "placed on {cpus:?}");
+}
+
+/// Threads that only compute stay where they are in line unless an idle CPU hears of them.
+#[test]
+fn an_idle_cpu_is_told_of_threads_that_wait_in_line() {
+    let world = World::boot(4096, 2);
+    let domain = world.domain();
+    // CPU 1 has run something and idles.
+    let gone = world.actor(&domain, 1);
+    assert_eq!(world.operate(&gone, Operation::ThreadExit, &[]), Outcome::Ended);
+    let actors = [(); 2].map(|()| world.actor(&domain, 0));
+    actors.iter().for_each(|actor| actor.thread.sched.cpus.store(u64::MAX, Ordering::Relaxed));
+    while on_cpu(1, || world.machine.take_interrupt()).is_some() {}
+    run(&world, 1, 20 * MILLISECOND, MILLISECOND / 4);
+    assert_eq!(on_cpu(1, || world.machine.take_interrupt()), Some(Interrupt::Reschedule));
 }
 
 /// Nobody else tells a CPU whose thread never enters the kernel that another thread waits in its queue.

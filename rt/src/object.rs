@@ -210,7 +210,15 @@ impl Domain {
     /// # Errors
     /// `NotPresent` when there is none.
     pub fn next(self, from: Slot) -> Result<Found> {
-        let (slot, word, _) = call(Operation::CapNext, [self.0.into(), from.into(), 0, 0, 0, 0])?;
+        let mut from = u64::from(from);
+        let (slot, word) = loop {
+            let (slot, word, _) = call(Operation::CapNext, [self.0.into(), from, 0, 0, 0, 0])?;
+            if word != 0 {
+                break (slot, word);
+            }
+            // The slice found only empty slots.
+            from = slot;
+        };
         Ok(Found {
             slot: slot as Slot,
             kind: Kind::from_number(word as u8),

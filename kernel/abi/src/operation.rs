@@ -88,7 +88,7 @@ operations! {
     17 CapDelete "Empties a slot; the object lives on if others refer to it."
         args ["Domain", "slot"] rights "GRANT on the Domain" returns "0" errors [NoCapability "the slot is empty"]
     18 CapNext "Finds the next occupied slot at or after a number: for complete listings."
-        args ["Domain", "first slot"] rights "INSPECT on the Domain" returns "slot; rdx: kind | rights << 16 | object identity << 32" errors [NotPresent "no further slot"]
+        args ["Domain", "first slot"] rights "INSPECT on the Domain" returns "slot; rdx: kind | rights << 16 | object identity << 32, or 0 if the slice found none: go on at the slot" errors [NotPresent "no further slot"]
     19 ObjectDestroy "Destroys an object for all its holders: a Gate, Thread, Space, Endpoint, Reply, Notification, Irq, or a Domain with all that is in it."
         args ["capability"] rights "DESTROY" returns "0" errors []
 
@@ -215,6 +215,12 @@ pub enum HardwareFact {
     TscIsClock = 9,
     /// Protections that are on, on the CPU that is asked: bits of [`Protection`].
     Protections = 10,
+    /// Frames charged to anybody, with what Domains have drawn in advance.
+    UsedFrames = 11,
+    /// Slots occupied, as for `UsedFrames`.
+    UsedSlots = 12,
+    /// Threads, as for `UsedFrames`.
+    UsedThreads = 13,
     /// Offset of the kernel command line's bytes: the fact is read as `CommandLine + n`, eight bytes each.
     CommandLine = 0x1000,
 }

@@ -1,6 +1,6 @@
 //! The kernel's counters: what happened how often, per CPU, read as sums.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use kernel_machine::atomic::{AtomicU64, Ordering};
 use kernel_machine::{self as machine, MAX_CPUS};
 
 macro_rules! counters {

@@ -9,13 +9,13 @@ use crate::{
     space::{self, Space, shootdown},
     thread::{HANDLING, Thread},
 };
-use core::sync::atomic::{AtomicU64, Ordering};
 use kernel_abi::{
     Error, PAGE_SHIFT,
     guest::Exit,
     layout::{GUEST_MAX, GUEST_MIN, HOME_BASE, HOME_SIZE},
     space::Access,
 };
+use kernel_machine::atomic::{AtomicU64, Ordering};
 use kernel_machine::{
     self as machine, Interrupt, Mode,
     object::{Borrow, Entry, Ref, SpinLock, epoch},

@@ -7,7 +7,7 @@
 //! Invariants: a bit is set only while nobody uses the frame; a region's count is never less than the number of its set bits
 //! (the count goes up before the bit and down after it).
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use kernel_machine::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel_machine::{self as machine, BootMemory, Frame, PerCpu, object::Once};
 
 /// Frames in a region.

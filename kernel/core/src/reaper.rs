@@ -12,8 +12,8 @@ use crate::{
     lock,
     space::Space,
 };
-use core::sync::atomic::{AtomicBool, Ordering};
 use kernel_abi::Kind;
+use kernel_machine::atomic::{AtomicBool, Ordering};
 use kernel_machine::object::{AnyRef, Entry, ReapQueue, SpinLock, Work, epoch};
 
 /// Units of work of one slice.

@@ -65,7 +65,7 @@ impl Module {
             let place = (at % PAGE_SIZE) as usize;
             let word = machine::table(frame)
                 .get(place / 8)
-                .map_or(0, |word| word.load(core::sync::atomic::Ordering::Relaxed));
+                .map_or(0, |word| word.load(kernel_machine::atomic::Ordering::Relaxed));
             *byte = (word >> (place % 8 * 8)) as u8;
         }
         T::read_from_bytes(&bytes).map_err(|_| BootError::BadModule("a record has another size"))

@@ -32,6 +32,7 @@
 //! runs to completion with interrupts off on the CPU's one kernel stack, and before it returns it has chosen what to resume.
 #![cfg_attr(target_os = "none", no_std)]
 
+pub mod atomic;
 #[cfg(not(target_os = "none"))]
 mod fake;
 pub mod object;

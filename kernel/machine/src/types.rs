@@ -1,6 +1,6 @@
 //! Types that both backends share: plain values, no behaviour of the machine.
 
-use core::sync::atomic::AtomicU64;
+use crate::atomic::AtomicU64;
 use kernel_abi::PAGE_SHIFT;
 
 /// Most CPUs the kernel drives.

@@ -5,7 +5,11 @@ use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use contract::system::{Description, Grant, GrantKind, Service};
 use rt::{
     Domain, Endpoint, Error, Hardware, Notification,
-    abi::{Rights, cap::root, resource::UNLIMITED},
+    abi::{
+        Rights,
+        cap::root,
+        resource::{DEFAULT_WEIGHT, UNLIMITED},
+    },
     launch::Launch,
     module::Module,
     object::Limits,
@@ -141,6 +145,8 @@ impl<'a> Authority<'a> {
                 let limits =
                     Limits { frames, objects: UNLIMITED, slots: UNLIMITED, threads: UNLIMITED };
                 let compartments = Domain::OWN.create(limits)?;
+                // Nothing runs in it: it is a service's, so that compartments compete with each other and not as one.
+                compartments.schedule(DEFAULT_WEIGHT, UNLIMITED, 1, 0, 1)?;
                 let rights = Rights::CREATE
                     | Rights::GRANT
                     | Rights::INSPECT

@@ -12,8 +12,8 @@ pub use ledger::{Amounts, FRAME_UNITS};
 pub use table::Capability;
 
 use crate::{frames, ipc::Notification, lock, reaper};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel_abi::{Error, Kind, Rights, Slot, resource::UNLIMITED};
+use kernel_machine::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel_machine::object::{AnyRef, Borrow, Entry, Members, Object, Ref, SpinLock, Work};
 use ledger::Ledger;
 use schedule::Schedule;
@@ -28,6 +28,8 @@ pub struct Domain {
     owner: Option<Owner>,
     parent: Option<Ref<Self>>,
     depth: u8,
+    /// Its parent is no service's, so it competes there.
+    is_rival: bool,
     ledger: SpinLock<Ledger>,
     table: Table,
     members: SpinLock<Members>,
@@ -132,6 +134,7 @@ impl Domain {
     fn make(owner: Option<Owner>, parent: Option<Ref<Self>>, depth: u8, limits: Amounts) -> Self {
         Self {
             owner,
+            is_rival: parent.as_ref().is_some_and(|parent| !parent.schedule.is_service()),
             parent,
             depth,
             ledger: SpinLock::new(lock::LEDGER, Ledger::new(limits)),
@@ -149,6 +152,22 @@ impl Domain {
     #[must_use]
     pub const fn parent(&self) -> Option<&Ref<Self>> {
         self.parent.as_ref()
+    }
+
+    /// The Domain among whose children and threads this one competes; none for a compartment (or a tenant), whose parent is a service's.
+    #[must_use]
+    pub fn rival_parent(&self) -> Option<&Self> {
+        self.parent.as_deref().filter(|_| self.is_rival)
+    }
+
+    /// The compartment (or tenant) that this Domain is part of: what it has in common with others, however many Domains it makes.
+    #[must_use]
+    pub fn compartment(&self) -> &Self {
+        let mut top = self;
+        while let Some(parent) = top.rival_parent() {
+            top = parent;
+        }
+        top
     }
 
     /// A thread was started (true) or has ended.
@@ -315,8 +334,8 @@ impl Domain {
         this.table.remove(&this, slot)
     }
 
-    /// The next occupied slot.
-    pub fn next<'e>(&self, slot: u64, entry: &'e Entry) -> Option<(Slot, Capability<'e>)> {
+    /// The next occupied slot, or only where to go on after a slice; `None` after the last one.
+    pub fn next<'e>(&self, slot: u64, entry: &'e Entry) -> Option<(Slot, Option<Capability<'e>>)> {
         self.table.next(slot, entry)
     }
 }

@@ -1,9 +1,56 @@
 //! How a Domain's threads are scheduled: weight, bandwidth, CPU set, class; and the time they have used.
 
+use super::Domain;
 use crate::lock;
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use kernel_abi::resource::{DEFAULT_WEIGHT, UNLIMITED};
+use kernel_machine::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use kernel_machine::{CpuId, MAX_CPUS, object::SpinLock};
+
+/// The half of [`Competition::joined`] that counts threads.
+const THREADS: u32 = 0xffff;
+/// Fractional bits of virtual time under way.
+const FRACTION: u32 = 8;
+/// A tick is worth at most this many: nobody is held back for ever.
+const MAX_WORTH: u64 = 1 << 20;
+
+/// A thread with a weight becomes runnable on a CPU (true) or stops being so.
+///
+/// The walk ends at the compartment: above it Domains are services', which do not compete.
+pub fn count_runnable(domain: &Domain, cpu: CpuId, weight: u64, more: bool) {
+    let mut change = Some(weight as u32);
+    let mut next = Some(domain);
+    while let Some(domain) = next {
+        change = match change {
+            Some(weight) => domain.schedule.count(cpu, weight, more),
+            None => domain.schedule.count_below(cpu, more),
+        };
+        next = domain.rival_parent();
+    }
+}
+
+/// Virtual time that ticks on a CPU are worth for a thread with a weight: the more, the smaller its share is in its Domain, that
+/// one's in its parent, and so on up to the compartment, whose weight counts as it is.
+#[must_use]
+pub fn virtual_time(domain: &Domain, ticks: u64, weight: u64, cpu: CpuId) -> u64 {
+    let most = ticks.saturating_mul(MAX_WORTH);
+    let mut worth = u128::from(ticks) << FRACTION;
+    let mut weight = weight;
+    let mut next = Some(domain);
+    while let Some(domain) = next {
+        let (part, whole) = domain.schedule.share(cpu, weight);
+        // Who has no rival, the common case, divides nothing.
+        if part != whole {
+            worth =
+                (worth * u128::from(whole) / u128::from(part)).min(u128::from(most) << FRACTION);
+        }
+        weight = domain.schedule.weight.load(Ordering::Relaxed);
+        next = domain.rival_parent();
+    }
+    if weight != DEFAULT_WEIGHT {
+        worth = worth * u128::from(DEFAULT_WEIGHT) / u128::from(weight.max(1));
+    }
+    u64::try_from(worth >> FRACTION).unwrap_or(most).min(most)
+}
 
 /// A Domain's share of time: a quota for each period.
 #[derive(Debug)]
@@ -25,8 +72,41 @@ pub struct Schedule {
     bandwidth: SpinLock<Bandwidth>,
     cpu_time: AtomicU64,
     throttled: AtomicU64,
-    /// Threads that are runnable on each CPU: they share the weight.
-    runnable: [AtomicU16; MAX_CPUS],
+    /// Its part in the competition on each CPU.
+    competitions: [Competition; MAX_CPUS],
+}
+
+/// A Domain on one CPU.
+///
+/// A Domain's runnable threads and those of its children that have some compete for its time by their weights, and the Domain itself competes among
+/// its parent's by its own. The weight that counts is the one at the time when a thread or a Domain joined the competition, so that
+/// the same is taken away when it leaves.
+#[derive(Debug)]
+struct Competition {
+    /// Runnable threads in it and below (low half), and the weight it counts with in its parent while there are some.
+    joined: AtomicU32,
+    /// Sum of the weights of who competes in it.
+    load: AtomicU32,
+}
+
+impl Competition {
+    const fn new() -> Self {
+        Self { joined: AtomicU32::new(0), load: AtomicU32::new(0) }
+    }
+
+    /// A thread in it or below became runnable; the weight with which the Domain joins its parent's competition, if it is the first.
+    fn join(&self, weight: u32) -> Option<u32> {
+        let before = self.joined.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+            Some(if word & THREADS == 0 { weight << 16 | 1 } else { word.wrapping_add(1) })
+        });
+        before.is_ok_and(|word| word & THREADS == 0).then_some(weight)
+    }
+
+    /// It is no longer runnable; the weight with which the Domain leaves, if it was the last.
+    fn leave(&self) -> Option<u32> {
+        let before = self.joined.fetch_sub(1, Ordering::Relaxed);
+        (before & THREADS == 1).then_some(before >> 16)
+    }
 }
 
 impl Schedule {
@@ -43,7 +123,7 @@ impl Schedule {
             ),
             cpu_time: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
-            runnable: [const { AtomicU16::new(0) }; MAX_CPUS],
+            competitions: [const { Competition::new() }; MAX_CPUS],
         }
     }
 
@@ -81,26 +161,30 @@ impl Schedule {
         self.cpus.load(Ordering::Relaxed)
     }
 
-    /// A thread became runnable (true) on a CPU or stopped being so.
-    pub fn count_runnable(&self, cpu: CpuId, more: bool) {
-        if let Some(count) = self.runnable.get(cpu) {
-            if more {
-                count.fetch_add(1, Ordering::Relaxed);
-            } else {
-                count.fetch_sub(1, Ordering::Relaxed);
-            }
+    /// Somebody with a weight joins the competition inside it on a CPU (true) or leaves; if that makes the Domain itself join or leave
+    /// its parent's: with which weight.
+    fn count(&self, cpu: CpuId, weight: u32, more: bool) -> Option<u32> {
+        let competition = self.competitions.get(cpu)?;
+        if more {
+            competition.load.fetch_add(weight, Ordering::Relaxed);
+            competition.join(self.weight.load(Ordering::Relaxed) as u32)
+        } else {
+            competition.load.fetch_sub(weight, Ordering::Relaxed);
+            competition.leave()
         }
     }
 
-    /// Virtual time that ticks on a CPU are worth for a thread with a weight.
-    #[must_use]
-    pub fn virtual_time(&self, ticks: u64, thread_weight: u64, cpu: CpuId) -> u64 {
-        let sharing = self
-            .runnable
-            .get(cpu)
-            .map_or(1, |count| u64::from(count.load(Ordering::Relaxed)).max(1));
-        let weight = (self.weight.load(Ordering::Relaxed) * thread_weight / DEFAULT_WEIGHT).max(1);
-        ticks.saturating_mul(DEFAULT_WEIGHT).saturating_mul(sharing) / weight
+    /// One more thread below it is runnable on a CPU (true), or one fewer, and that changes nothing for who competes inside it.
+    fn count_below(&self, cpu: CpuId, more: bool) -> Option<u32> {
+        self.count(cpu, 0, more)
+    }
+
+    /// What somebody with a weight has of the competition inside it on a CPU: `part` of `whole`.
+    fn share(&self, cpu: CpuId, weight: u64) -> (u64, u64) {
+        let load = self.competitions.get(cpu).map_or(0, |own| own.load.load(Ordering::Relaxed));
+        // Between two changes on other CPUs a sum may be off for a moment, even below zero.
+        let load = u64::from(load.cast_signed().max(0).cast_unsigned());
+        (weight.max(1), load.max(weight).max(1))
     }
 
     /// Time a Domain's threads have used.

@@ -5,8 +5,8 @@
 
 use super::{Amounts, Domain};
 use crate::frames;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel_abi::{Error, Kind, Rights, Slot, cap::SLOT_LIMIT};
+use kernel_machine::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel_machine::{
     self as machine, FRAME_WORDS, Frame,
     object::{AnyBorrow, AnyRef, Borrow, Entry, Object, SlotTable, Work},
@@ -14,6 +14,8 @@ use kernel_machine::{
 
 /// Slots in one table.
 const LEAF: u64 = FRAME_WORDS as u64;
+/// Slots that one search for the next occupied one looks at.
+const NEXT_SLICE: u32 = 4096;
 /// Middle tables.
 const MIDDLES: usize = (SLOT_LIMIT as u64 / LEAF / LEAF) as usize;
 
@@ -170,10 +172,18 @@ impl Table {
         true
     }
 
-    /// The next occupied slot, looking at a bounded number of slots per table that exists.
-    pub(super) fn next<'e>(&self, from: u64, entry: &'e Entry) -> Option<(Slot, Capability<'e>)> {
+    /// The next occupied slot, or only where to go on after a slice; `None` after the last one.
+    pub(super) fn next<'e>(
+        &self,
+        from: u64,
+        entry: &'e Entry,
+    ) -> Option<(Slot, Option<Capability<'e>>)> {
         let mut slot = from.max(1);
+        let mut work = Work::new(NEXT_SLICE);
         while slot < u64::from(SLOT_LIMIT) {
+            if !work.spend(1) {
+                return Some((slot as Slot, None));
+            }
             let Some((table, index)) = self.leaf(slot) else {
                 slot = self.skip(slot);
                 continue;
@@ -181,10 +191,8 @@ impl Table {
             if let Some((object, rights)) =
                 table.get(index, entry).filter(|(object, _)| !object.is_dead())
             {
-                return Some((
-                    slot as Slot,
-                    Capability { object, rights: Rights::from_bits_truncate(rights) },
-                ));
+                let rights = Rights::from_bits_truncate(rights);
+                return Some((slot as Slot, Some(Capability { object, rights })));
             }
             slot += 1;
         }

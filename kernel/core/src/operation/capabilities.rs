@@ -33,6 +33,10 @@ pub(super) fn next(request: Request<'_>) -> Outcome {
     let domain = request.domain(0, Rights::INSPECT)?;
     let (slot, held) =
         domain.value().next(request.argument(1), request.entry).ok_or(Error::NotPresent)?;
+    let Some(held) = held else {
+        request.more(0, 0);
+        return Ok(Some(u64::from(slot)));
+    };
     let identity = held.object.identity() & u64::from(u32::MAX);
     request.more(held.kind() as u64 | u64::from(held.rights.bits()) << 16 | identity << 32, 0);
     Ok(Some(u64::from(slot)))

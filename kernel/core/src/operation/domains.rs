@@ -91,6 +91,7 @@ pub(super) fn stat(request: Request<'_>) -> Outcome {
         Some(account) => domain.account(account),
         None => {
             let (time, throttled) = domain.schedule.figures();
+            let time = time + sched::time_under_way(domain);
             match resource {
                 Resource::CpuTime => (time, UNLIMITED, time),
                 Resource::Throttled => (throttled, UNLIMITED, throttled),

@@ -87,6 +87,18 @@ pub(super) fn irq_ack(request: Request<'_>) -> Outcome {
     Ok(Some(0))
 }
 
+/// The account of root's that a fact tells of.
+fn account_of(fact: u64) -> Option<usize> {
+    [
+        HardwareFact::UsedFrames,
+        HardwareFact::Objects,
+        HardwareFact::UsedSlots,
+        HardwareFact::UsedThreads,
+    ]
+    .iter()
+    .position(|known| *known as u64 == fact)
+}
+
 pub(super) fn info(request: Request<'_>) -> Outcome {
     request.object::<Hardware>(0, Rights::INSPECT)?;
     let boot = machine::boot_memory();
@@ -118,8 +130,8 @@ pub(super) fn info(request: Request<'_>) -> Outcome {
         boot.virtio_mmio
     } else if known(HardwareFact::FirstInstruction) {
         Some(boot.first_instruction)
-    } else if known(HardwareFact::Objects) {
-        Some(entry::root_domain().map_or(0, |root| root.account(1).0))
+    } else if let Some(index) = account_of(fact) {
+        Some(entry::root_domain().map_or(0, |root| root.account(index).0))
     } else if known(HardwareFact::Counters) {
         Some(counter::COUNT as u64)
     } else if known(HardwareFact::LongestEntry) {

@@ -93,6 +93,7 @@ pub(super) fn notification_create(request: Request<'_>) -> Outcome {
 
 pub(super) fn notification_signal(request: Request<'_>) -> Outcome {
     request.object::<Notification>(0, Rights::SEND)?.signal(request.argument(1));
+    sched::donate();
     Ok(Some(0))
 }
 

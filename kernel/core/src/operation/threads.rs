@@ -9,7 +9,6 @@ use crate::{
         wait::{self, Wait},
     },
 };
-use core::sync::atomic::Ordering;
 use kernel_abi::{
     Error, PAGE_SIZE, Rights,
     guest::Exit,
@@ -17,10 +16,11 @@ use kernel_abi::{
     space::SpaceUse,
 };
 use kernel_machine as machine;
+use kernel_machine::atomic::Ordering;
 
 /// Bytes that `Log` takes at once.
 const LOG_BYTES: u64 = 32;
-/// Bytes a compartment may log in a second.
+/// Bytes a compartment may log in a second, all its Domains together.
 const LOG_ALLOWANCE: u64 = 64 * 1024;
 /// Largest weight of a thread.
 const MAX_WEIGHT: u64 = 10_000;
@@ -114,8 +114,9 @@ pub(super) fn log(request: Request<'_>) -> Outcome {
     if length > LOG_BYTES {
         return Err(Error::BadArgument);
     }
-    let domain = request.own_domain();
-    if !domain.schedule.is_service() {
+    let own = request.own_domain();
+    if !own.schedule.is_service() {
+        let domain = own.value().compartment();
         let second = machine::now() / machine::ticks_per_second().max(1);
         let second = second & u64::from(u32::MAX);
         let word = domain.log_allowance.load(Ordering::Relaxed);

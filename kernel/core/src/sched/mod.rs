@@ -4,14 +4,14 @@
 //!
 //! A thread is in the queue of the CPU that ran it last; only a CPU that idles takes one away, and only if its old CPU has wholly left it
 //! (`on_cpu`). A direct switch (a call to a waiting server, its answer) skips the queues; the time then still counts for the
-//! caller's Domain, until the scheduler chooses anew.
+//! caller, until the scheduler chooses anew; so does that of a service that a signal has woken.
 
 mod queue;
 mod wheel;
 
 use crate::{
     counter::{self, Counter},
-    domain::Domain,
+    domain::{Domain, schedule},
     lock,
     space::shootdown,
     thread::{
@@ -19,8 +19,8 @@ use crate::{
         wait::{self, Wait},
     },
 };
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use kernel_abi::{Error, resource::UNLIMITED};
+use kernel_machine::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use kernel_machine::{
     self as machine, CpuId, Ipi, MAX_CPUS, PerCpu,
     object::{Borrow, Entry, Ref, SpinLock},
@@ -38,8 +38,10 @@ struct Cpu {
     current: Option<Ref<Thread>>,
     /// The current thread has blocked: only who wakes it puts it in line again.
     has_blocked: bool,
-    /// Who pays for the time since `since`, if not the current thread's Domain.
-    payer: Option<Ref<Domain>>,
+    /// Who pays for the time since `since`, if not the current thread.
+    payer: Option<Ref<Thread>>,
+    /// The current thread has woken a service that runs at once: it pays for it.
+    donates: bool,
     since: u64,
     slice_end: u64,
     programmed: u64,
@@ -49,6 +51,7 @@ static CPUS: PerCpu<Cpu> = machine::per_cpu!(Cpu {
     current: None,
     has_blocked: false,
     payer: None,
+    donates: false,
     since: 0,
     slice_end: 0,
     programmed: 0
@@ -63,6 +66,8 @@ static RESCHEDULE: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; M
 static TICKING: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
 /// The Domain each CPU runs a thread of, by identity.
 static RUNNING: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+/// Up to when each CPU's time is accounted for.
+static ACCOUNTED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 /// CPUs that idle.
 static IDLE: AtomicU64 = AtomicU64::new(0);
 /// Base-two logarithm of the ticks in a bucket of virtual time, about half a millisecond.
@@ -82,6 +87,7 @@ fn reset() {
         current: None,
         has_blocked: false,
         payer: None,
+        donates: false,
         since: 0,
         slice_end: 0,
         programmed: 0,
@@ -130,12 +136,8 @@ pub fn interrupt_domain(domain: Borrow<'_, Domain>) {
     }
 }
 
-/// Makes every CPU look at its thread's fate.
-pub fn interrupt_all() {
-    (0..machine::cpu_count()).for_each(interrupt);
-}
-
-fn interrupt(cpu: CpuId) {
+/// Makes a CPU look at its thread's fate.
+pub fn interrupt(cpu: CpuId) {
     if cpu == machine::cpu() {
         request_reschedule();
     } else {
@@ -159,7 +161,7 @@ fn allows(thread: &Thread, cpu: CpuId) -> bool {
 pub fn ready(thread: Ref<Thread>) {
     let target = place(&thread);
     thread.sched.cpu.store(target, Ordering::Relaxed);
-    thread.domain().schedule.count_runnable(target, true);
+    count_runnable(&thread, target, true);
     let is_service = thread.domain().schedule.is_service();
     QUEUES[target].lock().push(thread, grain());
     if target == machine::cpu() {
@@ -167,6 +169,17 @@ pub fn ready(thread: Ref<Thread>) {
     } else if is_service || !TICKING[target].load(Ordering::SeqCst) {
         // An idle CPU does not tick either.
         machine::interrupt(target, Ipi::Reschedule);
+    }
+}
+
+/// The current thread has just signalled: a service that runs at once because of it runs on its account, as with a call. Otherwise a
+/// compartment could make services work at the expense of others.
+pub fn donate() {
+    if RESCHEDULE[machine::cpu()].load(Ordering::Relaxed) {
+        CPUS.with(|cpu| {
+            cpu.donates =
+                cpu.current.as_ref().is_some_and(|thread| !thread.domain().schedule.is_service());
+        });
     }
 }
 
@@ -233,23 +246,30 @@ pub fn can_switch_to(thread: &Thread) -> bool {
 pub fn switch_to(thread: Ref<Thread>, entry: &Entry) {
     account(machine::now());
     let me = machine::cpu();
-    let payer = CPUS.with(|cpu| {
-        let own = cpu.current.as_ref().map(|current| current.domain().clone());
-        cpu.payer.take().or(own)
-    });
+    let payer = CPUS.with(|cpu| cpu.payer.take().or_else(|| cpu.current.clone()));
     leave_queue_count();
     thread.sched.cpu.store(me, Ordering::Relaxed);
-    thread.domain().schedule.count_runnable(me, true);
-    let own = payer.as_ref().is_some_and(|payer| payer.is(thread.domain()));
+    count_runnable(&thread, me, true);
+    let own = payer.as_ref().is_some_and(|payer| payer.is(&thread));
     run(thread, entry);
     CPUS.with(|cpu| cpu.payer = payer.filter(|_| !own));
+}
+
+/// A thread becomes runnable on a CPU (true) or stops being so. It leaves with the weight it came with.
+fn count_runnable(thread: &Thread, cpu: CpuId, more: bool) {
+    let sched = &thread.sched;
+    if more {
+        sched.counted_weight.store(sched.weight.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+    let weight = sched.counted_weight.load(Ordering::Relaxed);
+    schedule::count_runnable(thread.domain(), cpu, weight, more);
 }
 
 /// The current thread no longer counts as runnable.
 fn leave_queue_count() {
     CPUS.with(|cpu| {
         if let Some(current) = &cpu.current {
-            current.domain().schedule.count_runnable(machine::cpu(), false);
+            count_runnable(current, machine::cpu(), false);
         }
     });
 }
@@ -259,6 +279,7 @@ fn account(now: u64) {
     CPUS.with(|cpu| {
         let ticks = now.saturating_sub(cpu.since);
         cpu.since = now;
+        ACCOUNTED[machine::cpu()].store(now, Ordering::Release);
         let Some(thread) = &cpu.current else { return };
         let sched = &thread.sched;
         sched.used.store(sched.used.load(Ordering::Relaxed).wrapping_add(ticks), Ordering::Relaxed);
@@ -268,18 +289,30 @@ fn account(now: u64) {
                 Ordering::Relaxed,
             );
         }
-        let weight = sched.weight.load(Ordering::Relaxed);
-        let worth = thread.domain().schedule.virtual_time(ticks, weight, machine::cpu());
-        sched.virtual_time.store(
-            sched.virtual_time.load(Ordering::Relaxed).wrapping_add(worth),
-            Ordering::Relaxed,
-        );
-        let mut payer = Some(cpu.payer.as_ref().unwrap_or(thread.domain()));
-        while let Some(domain) = payer {
-            domain.schedule.add_time(ticks);
-            payer = domain.parent();
+        let payer = cpu.payer.as_ref().unwrap_or(thread);
+        if !payer.domain().schedule.is_service() {
+            let weight = payer.sched.counted_weight.load(Ordering::Relaxed);
+            let worth = schedule::virtual_time(payer.domain(), ticks, weight, machine::cpu());
+            payer.sched.virtual_time.fetch_add(worth, Ordering::Relaxed);
+        }
+        let mut domain = Some(payer.domain());
+        while let Some(paying) = domain {
+            paying.schedule.add_time(ticks);
+            domain = paying.parent();
         }
     });
+}
+
+/// Time that CPUs spend on a Domain's threads now and that no account contains yet: a thread that computes alone is not interrupted for
+/// the sake of its account.
+#[must_use]
+pub fn time_under_way(domain: Borrow<'_, Domain>) -> u64 {
+    let now = machine::now();
+    let runs = |cpu: &CpuId| RUNNING[*cpu].load(Ordering::SeqCst) == domain.identity();
+    (0..machine::cpu_count())
+        .filter(runs)
+        .map(|cpu| now.saturating_sub(ACCOUNTED[cpu].load(Ordering::Acquire)))
+        .sum()
 }
 
 /// Charges the time up to now.
@@ -302,10 +335,17 @@ pub fn reschedule(entry: &Entry) {
     let now = machine::now();
     account(now);
     expire_timers(now);
+    let donor = CPUS.with(|cpu| {
+        cpu.payer = None;
+        core::mem::take(&mut cpu.donates).then(|| cpu.current.clone()).flatten()
+    });
     requeue_current();
-    CPUS.with(|cpu| cpu.payer = None);
     match pick(now) {
-        Some(thread) => run(thread, entry),
+        Some(thread) => {
+            let is_service = thread.domain().schedule.is_service();
+            run(thread, entry);
+            CPUS.with(|cpu| cpu.payer = donor.filter(|_| is_service));
+        }
         None => run_nothing(),
     }
     RESCHEDULE[machine::cpu()].store(false, Ordering::Relaxed);
@@ -316,15 +356,21 @@ fn requeue_current() {
     let Some(current) = CPUS.with(|cpu| cpu.current.clone()) else { return };
     let me = machine::cpu();
     if has_blocked || !current.waiting.is_ready() {
-        current.domain().schedule.count_runnable(me, false);
+        count_runnable(&current, me, false);
     } else if current.is_doomed() {
-        current.domain().schedule.count_runnable(me, false);
+        count_runnable(&current, me, false);
         current.end();
     } else if !allows(&current, me) {
         // It goes where it may run once this CPU has left it: as a thread that sleeps for no time.
-        current.domain().schedule.count_runnable(me, false);
+        count_runnable(&current, me, false);
         sleep_until(&current, machine::now());
     } else {
+        let weight = current.sched.weight.load(Ordering::Relaxed);
+        if weight != current.sched.counted_weight.load(Ordering::Relaxed) {
+            // It was changed while the thread ran: it leaves the competition and joins anew.
+            count_runnable(&current, me, false);
+            count_runnable(&current, me, true);
+        }
         let is_new = QUEUES[me].lock().push(current, grain());
         debug_assert!(is_new, "a thread that has not blocked is in line already");
     }
@@ -334,17 +380,17 @@ fn requeue_current() {
 fn pick(now: u64) -> Option<Ref<Thread>> {
     let me = machine::cpu();
     loop {
-        let next = QUEUES[me].lock().pop();
+        let next = QUEUES[me].lock().pop(grain());
         let thread = next.or_else(steal)?;
         if thread.is_doomed() {
-            thread.domain().schedule.count_runnable(me, false);
+            count_runnable(&thread, me, false);
             thread.end();
         } else if !allows(&thread, me) {
             // Its set has changed while it was in line; it goes elsewhere as in `requeue_current`.
-            thread.domain().schedule.count_runnable(me, false);
+            count_runnable(&thread, me, false);
             sleep_until(&thread, now);
         } else if let Some(until) = throttled_until(&thread, now) {
-            thread.domain().schedule.count_runnable(me, false);
+            count_runnable(&thread, me, false);
             thread.domain().schedule.count_throttled();
             counter::add(Counter::Throttles, 1);
             sleep_until(&thread, until);
@@ -386,8 +432,8 @@ fn steal() -> Option<Ref<Thread>> {
         };
         if let Some(thread) = queue.steal(may_take) {
             drop(queue);
-            thread.domain().schedule.count_runnable(victim, false);
-            thread.domain().schedule.count_runnable(me, true);
+            count_runnable(&thread, victim, false);
+            count_runnable(&thread, me, true);
             thread.sched.cpu.store(me, Ordering::Relaxed);
             counter::add(Counter::Steals, 1);
             return Some(thread);
@@ -430,9 +476,12 @@ fn run(thread: Ref<Thread>, _entry: &Entry) {
     program_timer();
 }
 
-/// Whether the current thread was doomed while it was not yet visible as running.
+/// Whether the current thread was doomed, or its guest Space destroyed, while it was not yet visible as running.
 fn is_doomed_after_publishing() -> bool {
-    CPUS.with(|cpu| cpu.current.as_ref().is_some_and(|current| current.is_doomed()))
+    let is_lost = |thread: &Ref<Thread>| {
+        thread.is_doomed() || thread.guest().is_some_and(|guest| guest.borrow().is_dead())
+    };
+    CPUS.with(|cpu| cpu.current.as_ref().is_some_and(is_lost))
 }
 
 fn run_nothing() {
@@ -459,6 +508,9 @@ pub fn reload_roots(entry: &Entry) {
 pub fn leave_idle(entry: &Entry) -> bool {
     let now = machine::now();
     CPUS.with(|cpu| cpu.since = now);
+    ACCOUNTED[machine::cpu()].store(now, Ordering::Release);
+    // Also a CPU that has never run anything.
+    IDLE.fetch_or(1 << machine::cpu(), Ordering::SeqCst);
     expire_timers(now);
     RESCHEDULE[machine::cpu()].store(false, Ordering::Relaxed);
     match pick(now) {
@@ -488,6 +540,9 @@ pub fn on_timer() {
         (CPUS.with(|cpu| cpu.slice_end <= now), QUEUES[machine::cpu()].lock().is_empty());
     let is_limited = CPUS
         .with(|cpu| cpu.current.as_ref().is_some_and(|thread| time_left(thread, now).is_some()));
+    if turn_over && !is_alone {
+        wake_idle();
+    }
     if (turn_over && !is_alone) || is_limited {
         request_reschedule();
     } else if turn_over {
@@ -495,6 +550,14 @@ pub fn on_timer() {
         CPUS.with(|cpu| cpu.slice_end = now.saturating_add(slice()));
     }
     program_timer();
+}
+
+/// Lets an idle CPU look for threads that wait in line elsewhere: nobody who computes wakes it otherwise.
+fn wake_idle() {
+    let idle = IDLE.load(Ordering::SeqCst) & mask_of_all() & !(1 << machine::cpu());
+    if idle != 0 {
+        machine::interrupt(idle.trailing_zeros() as usize, Ipi::Reschedule);
+    }
 }
 
 // Timers.

@@ -2,15 +2,17 @@
 //!
 //! Compartment threads lie in a ring of 64 buckets of virtual time; a thread is put as far behind the present as it is ahead of the others, so
 //! that every Domain's threads advance in proportion to its weight. All steps take constant time; the order inside
-//! a bucket is that of arrival, and who is further ahead than the ring reaches waits in its last bucket.
+//! a bucket is that of arrival, and who is further ahead than the ring reaches waits in its last bucket, again and again until its turn comes.
 
 use crate::thread::{RUN_LINK, Thread};
-use core::sync::atomic::Ordering;
+use kernel_machine::atomic::Ordering;
 use kernel_machine::object::{Queue, Ref};
 
 const BUCKETS: usize = 64;
 /// Bucket number of the service queue.
 const SERVICES: usize = BUCKETS;
+/// Threads that one choice passes over because they are too far ahead.
+const MAX_PASSED: usize = 64;
 /// Threads of a bucket that stealing looks at.
 const STEAL_DEPTH: usize = 8;
 
@@ -82,11 +84,24 @@ impl RunQueue {
     }
 
     /// Takes the thread whose turn it is.
-    pub fn pop(&mut self) -> Option<Ref<Thread>> {
+    pub fn pop(&mut self, grain: u32) -> Option<Ref<Thread>> {
         if let Some(thread) = self.services.pop() {
             self.length -= 1;
             return Some(thread);
         }
+        for _ in 0..MAX_PASSED {
+            let thread = self.pop_ring()?;
+            let time = thread.sched.virtual_time.load(Ordering::Relaxed) >> grain;
+            if time <= self.present || self.length == 0 {
+                return Some(thread);
+            }
+            // It was further ahead than the ring reaches, and still is: its turn has not come.
+            self.push(thread, grain);
+        }
+        self.pop_ring()
+    }
+
+    fn pop_ring(&mut self) -> Option<Ref<Thread>> {
         if self.occupied == 0 {
             return None;
         }

@@ -4,7 +4,7 @@
 //! bucket above the lowest level, its threads move down, one at a time, so that no call takes long. Inserting and removing take constant time.
 
 use crate::thread::{TIMER_LINK, Thread};
-use core::sync::atomic::Ordering;
+use kernel_machine::atomic::Ordering;
 use kernel_machine::object::{Queue, Ref};
 
 const LEVELS: usize = 8;

@@ -4,8 +4,8 @@
 
 use super::Space;
 use crate::{domain::Domain, reaper};
-use core::sync::atomic::{AtomicU32, Ordering};
 use kernel_abi::Error;
+use kernel_machine::atomic::{AtomicU32, Ordering};
 use kernel_machine::{
     FRAME_WORDS,
     object::{Entry, Ref, SlotTable},

@@ -11,11 +11,11 @@ use crate::{
     counter::{self, Counter},
     frames,
 };
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel_abi::{
     Error,
     space::{Access, SpaceUse},
 };
+use kernel_machine::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel_machine::{self as machine, Frame, object::Work};
 
 /// The frame of zeros that stands for every page nobody has written; 0 before boot has made it.

@@ -6,8 +6,8 @@ use super::{
     load, page,
     tree::{LEAF_PAGES, Reach, leaf_index},
 };
-use core::sync::atomic::Ordering;
 use kernel_abi::{Error, PAGE_SHIFT, space::SpaceUse};
+use kernel_machine::atomic::Ordering;
 use kernel_machine::object::Work;
 
 impl Space {

@@ -8,11 +8,11 @@ use super::{
     load, lock_pair, page, store,
     tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, leaf_index},
 };
-use core::sync::atomic::AtomicU64;
 use kernel_abi::{
     Error,
     space::{Access, MapMode},
 };
+use kernel_machine::atomic::AtomicU64;
 use kernel_machine::{
     self as machine, Frame, Table,
     entry::FRAME_MASK,
@@ -89,10 +89,10 @@ fn check_freezing(to: &Space, from: &Space, mapping: &Mapping) -> Result<(), Err
     let writes = mapping.mode == MapMode::Share && mapping.access.contains(Access::WRITE);
     let changes_source = matches!(mapping.mode, MapMode::Snapshot | MapMode::Move) || writes;
     let is_open = |space: &Space| {
-        space.freezing.load(core::sync::atomic::Ordering::Acquire) == super::Freezing::No as u8
+        space.freezing.load(kernel_machine::atomic::Ordering::Acquire) == super::Freezing::No as u8
     };
-    let is_moving =
-        from.freezing.load(core::sync::atomic::Ordering::Acquire) == super::Freezing::Begun as u8;
+    let is_moving = from.freezing.load(kernel_machine::atomic::Ordering::Acquire)
+        == super::Freezing::Begun as u8;
     if !is_open(to) || is_moving || (changes_source && !is_open(from)) {
         Err(Error::Frozen)
     } else {

@@ -25,13 +25,13 @@ use crate::{
     lock, reaper,
 };
 use borrows::{Borrowers, Borrows};
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use entry::{PageEntry, TABLE};
 use kernel_abi::{
     Error, Kind, PAGE_SHIFT,
     layout::{GUEST_MAX, GUEST_MIN, HOME_BASE, HOME_SIZE, SPACE_SIZE},
     space::SpaceUse,
 };
+use kernel_machine::atomic::{AtomicBool, AtomicU8, Ordering};
 use kernel_machine::{
     self as machine, Frame, Roots,
     object::{Borrow, Guard, Object, Ref, SpinLock, Work},
@@ -235,7 +235,7 @@ impl Space {
         if !this.mark_dead() {
             return;
         }
-        crate::sched::interrupt_all();
+        shootdown::users(&this).for_each(crate::sched::interrupt);
         this.is_awaited.store(true, Ordering::Release);
         this.domain().count_teardown(true);
         if let Some(space) = this.to_ref() {
@@ -328,12 +328,12 @@ fn lock_pair<'a>(one: &'a Space, other: &'a Space) -> Pair<'a> {
 }
 
 /// The entry in a leaf word.
-fn load(word: &core::sync::atomic::AtomicU64) -> PageEntry {
+fn load(word: &kernel_machine::atomic::AtomicU64) -> PageEntry {
     PageEntry(word.load(Ordering::Relaxed))
 }
 
 /// Writes a leaf word.
-fn store(word: &core::sync::atomic::AtomicU64, entry: PageEntry) {
+fn store(word: &kernel_machine::atomic::AtomicU64, entry: PageEntry) {
     // ORDERING: Release, so that a hardware walk that sees the frame sees what it was filled with.
     word.store(entry.0, Ordering::Release);
 }

@@ -7,8 +7,8 @@ use crate::{
     domain::{Amounts, Domain},
     frames,
 };
-use core::sync::atomic::Ordering;
 use kernel_abi::Error;
+use kernel_machine::atomic::Ordering;
 use kernel_machine::{
     self as machine, Frame,
     object::{FrameOwner, Ref},

@@ -7,7 +7,7 @@
 
 use super::Space;
 use crate::counter::{self, Counter};
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use kernel_machine::atomic::{AtomicU64, Ordering, fence};
 use kernel_machine::{self as machine, CpuId, Ipi, MAX_CPUS};
 
 /// Most pages that are flushed one by one.
@@ -64,8 +64,15 @@ pub fn is_used_elsewhere(space: &Space) -> bool {
 /// Whether any CPU may have translations of a Space.
 #[must_use]
 pub fn is_used(space: &Space) -> bool {
+    users(space).next().is_some()
+}
+
+/// The CPUs that may have translations of a Space. One that is about to run in it looks at the Space's mark of death after it has
+/// published it.
+pub fn users(space: &Space) -> impl Iterator<Item = CpuId> {
     fence(Ordering::SeqCst);
-    (0..machine::cpu_count()).any(|cpu| may_use(cpu, space.identity()))
+    let identity = space.identity();
+    (0..machine::cpu_count()).filter(move |cpu| may_use(*cpu, identity))
 }
 
 /// Flushes a range of a Space's pages on every CPU that may have translations of it, and waits until they have.

@@ -8,10 +8,10 @@ use crate::{
     domain::{Amounts, Domain},
     frames,
 };
-use core::sync::atomic::{AtomicU64, Ordering};
 use kernel_abi::{Error, PAGE_SHIFT, PAGE_SIZE};
 use kernel_machine::{
     self as machine, FRAME_WORDS, Frame, Table,
+    atomic::{AtomicU64, Ordering},
     object::{Ref, Work},
 };
 

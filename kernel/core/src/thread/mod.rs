@@ -15,8 +15,8 @@ use crate::{
     lock, sched,
     space::{Space, page},
 };
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use kernel_abi::{Error, Kind, PAGE_SHIFT, guest::Exit, resource::DEFAULT_WEIGHT, space::SpaceUse};
+use kernel_machine::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use kernel_machine::{
     Context, Frame, Ipi, Roots,
     object::{Borrow, Link, Linked, Object, Ref, SpinLock, Work},
@@ -73,6 +73,8 @@ pub struct Scheduling {
     pub cpus: AtomicU64,
     /// Weight within its Domain.
     pub weight: AtomicU64,
+    /// The weight it counts with while it is runnable.
+    pub counted_weight: AtomicU64,
     /// Virtual time it has used.
     pub virtual_time: AtomicU64,
     /// Ticks it has used.
@@ -321,6 +323,7 @@ impl Scheduling {
             on_cpu: AtomicUsize::new(NO_CPU),
             cpus: AtomicU64::new(u64::MAX),
             weight: AtomicU64::new(DEFAULT_WEIGHT),
+            counted_weight: AtomicU64::new(DEFAULT_WEIGHT),
             virtual_time: AtomicU64::new(0),
             used: AtomicU64::new(0),
             used_in_guest: AtomicU64::new(0),

@@ -9,8 +9,8 @@ use crate::{
     ipc::{Endpoint, Gate, Notification, Reply},
     sched,
 };
-use core::sync::atomic::{AtomicU64, Ordering};
 use kernel_abi::Error;
+use kernel_machine::atomic::{AtomicU64, Ordering};
 use kernel_machine::{Reg, object::Ref};
 
 const READY: u64 = 0;

@@ -1,7 +1,7 @@
 //! A thread's user registers, on the fake machine: plain words that a test reads and writes.
 
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::types::{Frame, REGISTERS, Reg};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use kernel_abi::guest::Exit;
 
 /// Word index in the state page of the exit's address, after the guest's registers.

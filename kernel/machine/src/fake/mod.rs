@@ -8,21 +8,19 @@ mod context;
 
 pub use context::Context;
 
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::types::{
     BootMemory, CpuId, Frame, FrameRange, Interrupt, Ipi, MAX_CPUS, MAX_RANGES, MachineError,
     Message, PowerAction, Roots, Table, Trigger, Vector,
 };
-use core::{
-    cell::Cell,
-    ptr,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use core::{cell::Cell, ptr};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 /// Frames of a context's vector area.
 pub const VECTOR_FRAMES: usize = 1;
 
-static SERIAL: Mutex<()> = Mutex::new(());
+/// Whether a machine runs, and who waits for its end.
+static SERIAL: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 static MEMORY: AtomicPtr<Table> = AtomicPtr::new(ptr::null_mut());
 static FRAMES: AtomicU32 = AtomicU32::new(0);
 static WORDS: AtomicPtr<[AtomicU64; 2]> = AtomicPtr::new(ptr::null_mut());
@@ -51,14 +49,42 @@ static STATES: [State; MAX_CPUS] = [const {
     }
 }; MAX_CPUS];
 
+#[cfg(not(feature = "interleave"))]
 thread_local! {
     static CPU: Cell<CpuId> = const { Cell::new(0) };
+}
+#[cfg(feature = "interleave")]
+shuttle::thread_local! {
+    static CPU: Cell<CpuId> = Cell::new(0);
 }
 
 /// A running fake machine.
 #[derive(Debug)]
 pub struct Machine {
-    _serial: MutexGuard<'static, ()>,
+    _turn: Turn,
+}
+
+/// The right to be the machine that runs; any thread may end it.
+#[derive(Debug)]
+struct Turn;
+
+impl Turn {
+    fn take() -> Self {
+        let (is_taken, ended) = &SERIAL;
+        let mut taken = is_taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken {
+            taken = ended.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken = true;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *SERIAL.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        SERIAL.1.notify_one();
+    }
 }
 
 impl Machine {
@@ -67,7 +93,7 @@ impl Machine {
     /// The memory is leaked on purpose: references into it are `'static`, and a machine outlives its test in the operating system's eyes.
     #[must_use]
     pub fn start(frames: u32, cpus: usize) -> Self {
-        let serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::take();
         let layout = std::alloc::Layout::from_size_align(frames as usize * 4096, 4096)
             .expect("size of the fake RAM");
         // SAFETY: the layout has a size above zero.
@@ -91,9 +117,9 @@ impl Machine {
                 pending.store(false, Ordering::Release);
             }
         }
-        CPU.set(0);
+        CPU.with(|cpu| cpu.set(0));
         crate::object::reset();
-        Self { _serial: serial }
+        Self { _turn: turn }
     }
 
     /// Puts a boot module into the last frames of RAM.
@@ -155,9 +181,9 @@ impl Machine {
 
 /// Acts as another CPU for the length of a closure.
 pub fn on_cpu<R>(id: CpuId, act: impl FnOnce() -> R) -> R {
-    let before = CPU.replace(id);
+    let before = CPU.with(|cpu| cpu.replace(id));
     let result = act();
-    CPU.set(before);
+    CPU.with(|cpu| cpu.set(before));
     result
 }
 
@@ -165,7 +191,7 @@ pub fn on_cpu<R>(id: CpuId, act: impl FnOnce() -> R) -> R {
 #[inline]
 #[must_use]
 pub fn cpu() -> CpuId {
-    CPU.get()
+    CPU.with(Cell::get)
 }
 
 /// Number of CPUs.
@@ -193,7 +219,10 @@ pub fn poll_interrupts() {}
 
 /// Eases a spin loop.
 pub fn relax() {
+    #[cfg(not(feature = "interleave"))]
     std::thread::yield_now();
+    #[cfg(feature = "interleave")]
+    shuttle::thread::yield_now();
 }
 
 /// The time stamp counter.
@@ -222,8 +251,10 @@ pub fn set_timer(deadline: u64) {
 pub fn table(frame: Frame) -> &'static Table {
     assert!(frame.number() < FRAMES.load(Ordering::Acquire), "frame is not RAM");
     let base = MEMORY.load(Ordering::Acquire);
-    // SAFETY: the frame lies inside the leaked allocation, whose words are atomics for their whole life.
-    unsafe { &*base.add(frame.number() as usize) }
+    // SAFETY: the frame lies inside the leaked allocation.
+    let place = unsafe { base.add(frame.number() as usize) };
+    // SAFETY: its words are atomics for their whole life.
+    unsafe { &*place }
 }
 
 /// Address of a frame's first byte in the kernel.
@@ -239,18 +270,16 @@ pub fn frame_of(pointer: *const u8) -> Frame {
     Frame::new(u32::try_from((pointer.addr() - base) / 4096).unwrap_or(0))
 }
 
-/// Fills a frame with zeros.
+/// Fills a frame with zeros, in one step.
 pub fn zero(frame: Frame) {
-    for word in table(frame) {
-        word.store(0, Ordering::Relaxed);
-    }
+    // SAFETY: the pointer is to a whole frame of the leaked allocation, whose users see words that any value is defined for.
+    unsafe { ptr::write_bytes(frame_pointer(frame), 0, 4096) };
 }
 
-/// Copies a whole frame.
+/// Copies a whole frame, in one step.
 pub fn copy(to: Frame, from: Frame) {
-    for (target, source) in table(to).iter().zip(table(from)) {
-        target.store(source.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
+    // SAFETY: as for `zero`; the two are different frames, or the same one.
+    unsafe { ptr::copy(frame_pointer(from), frame_pointer(to), 4096) };
 }
 
 /// A frame's 16 bytes of metadata.
@@ -263,7 +292,9 @@ pub fn frame_words(frame: Frame) -> &'static [AtomicU64; 2] {
     assert!(frame.number() < FRAMES.load(Ordering::Acquire), "frame is not RAM");
     let base = WORDS.load(Ordering::Acquire);
     // SAFETY: the leaked array has an element for each frame.
-    unsafe { &*base.add(frame.number() as usize) }
+    let place = unsafe { base.add(frame.number() as usize) };
+    // SAFETY: its words are atomics for their whole life.
+    unsafe { &*place }
 }
 
 /// What boot found: all frames but 0 and the module's are free.

@@ -6,13 +6,13 @@ use super::{
     slab,
 };
 use crate::Frame;
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::{
     fmt,
     marker::PhantomData,
     mem,
     ops::Deref,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 use kernel_abi::Kind;
 

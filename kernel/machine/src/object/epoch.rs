@@ -8,12 +8,9 @@ use super::{
     cell::{self, Header, Work},
     queue::RetiredList,
 };
+use crate::atomic::{AtomicU64, Ordering, fence};
 use crate::{Frame, MAX_CPUS, PerCpu, cpu, cpu_count, per_cpu};
-use core::{
-    marker::PhantomData,
-    ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering, fence},
-};
+use core::{marker::PhantomData, ptr::NonNull};
 
 /// Value of a CPU's word while it is outside the kernel.
 const OUTSIDE: u64 = 0;

@@ -1,11 +1,11 @@
 //! The kernel's spin lock, with a rank that debug builds check.
 
+use crate::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::{MAX_CPUS, cpu, relax};
 use core::{
     cell::UnsafeCell,
     fmt,
     ops::{Deref, DerefMut},
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 /// Place of a lock in the kernel's lock order: a CPU takes locks only in ascending rank.

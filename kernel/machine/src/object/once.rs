@@ -1,10 +1,7 @@
 //! A value that boot sets once and everybody reads.
 
-use core::{
-    cell::UnsafeCell,
-    fmt,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use crate::atomic::{AtomicBool, Ordering};
+use core::{cell::UnsafeCell, fmt};
 
 /// The value, or nothing before it is set.
 pub struct Once<T> {

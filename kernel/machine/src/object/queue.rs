@@ -4,11 +4,11 @@
 //! link's `owner` word names, and through `&mut` of that queue, so two queues can never work on one link at a time.
 
 use super::cell::{AnyRef, Cell, Header, Object, Ref};
+use crate::atomic::{AtomicPtr, AtomicU64, Ordering};
 use core::{
     fmt,
     marker::PhantomData,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicPtr, AtomicU64, Ordering},
 };
 
 /// Source of queue identities; 0 means "in no queue".
@@ -114,9 +114,9 @@ impl<L: Nodes> Chain<L> {
         link.next.store(ptr::null_mut(), Ordering::Relaxed);
         link.previous.store(self.tail.cast(), Ordering::Relaxed);
         match NonNull::new(self.tail) {
-            // SAFETY: members of the chain are in place.
             Some(tail) => {
-                unsafe { L::link(tail) }.next.store(node.as_ptr().cast(), Ordering::Relaxed)
+                // SAFETY: members of the chain are in place.
+                unsafe { L::link(tail) }.next.store(node.as_ptr().cast(), Ordering::Relaxed);
             }
             None => self.head = node.as_ptr(),
         }
@@ -142,9 +142,9 @@ impl<L: Nodes> Chain<L> {
             None => self.head = next.cast(),
         }
         match NonNull::new(next) {
-            // SAFETY: members of the chain are in place.
             Some(after) => {
-                unsafe { L::link(after.cast()) }.previous.store(previous, Ordering::Relaxed)
+                // SAFETY: members of the chain are in place.
+                unsafe { L::link(after.cast()) }.previous.store(previous, Ordering::Relaxed);
             }
             None => self.tail = previous.cast(),
         }

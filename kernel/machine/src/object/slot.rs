@@ -4,12 +4,12 @@ use super::{
     cell::{AnyBorrow, AnyRef, Header, Object, Ref},
     epoch::Entry,
 };
+use crate::atomic::{AtomicU64, Ordering};
 use crate::{FRAME_WORDS, Frame, frame_words, table};
 use core::{
     marker::PhantomData,
     mem,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Bits of a word that hold the pointer; the rights are above.

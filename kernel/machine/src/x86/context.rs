@@ -176,9 +176,12 @@ impl Context {
     /// Loads what [`Self::save`] saves.
     fn load(&self) {
         let (fs, gs) = (self.fs_base.load(Ordering::Relaxed), self.gs_base.load(Ordering::Relaxed));
-        // SAFETY: the bases came from `save`, so they are canonical; between the two `swapgs` nothing uses GS.
+        // Selectors mean nothing to 64-bit code, but what one program loads another one must not read.
+        // SAFETY: null selectors are valid; the bases came from `save`, so they are canonical; between the two `swapgs` nothing uses GS.
         unsafe {
-            asm!("wrfsbase {}", "swapgs", "wrgsbase {}", "swapgs", in(reg) fs, in(reg) gs, options(nomem, nostack, preserves_flags));
+            asm!("mov ds, {zero:x}", "mov es, {zero:x}", "mov fs, {zero:x}", "wrfsbase {fs}",
+                "swapgs", "mov gs, {zero:x}", "wrgsbase {gs}", "swapgs",
+                zero = in(reg) 0_u64, fs = in(reg) fs, gs = in(reg) gs, options(nomem, nostack, preserves_flags));
         }
         if let Some(area) = self.vector_area() {
             // SAFETY: the area holds what `xsave64` wrote, or zeros and a valid MXCSR; user mode cannot write it.
