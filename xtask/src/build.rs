@@ -105,6 +105,7 @@ fn compile(root: &Path, programs: &[String]) -> Result<()> {
 fn package(program: &str) -> &str {
     match program {
         "suite" | "assistant" => "suite",
+        "referee" | "hostile" => "attacks",
         name => name,
     }
 }

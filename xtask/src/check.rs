@@ -75,9 +75,17 @@ fn lints_host(root: &Path) -> Result<()> {
 fn lints_machine(root: &Path) -> Result<()> {
     let mut command = build::cargo(root, "clippy");
     command.args(["--quiet", "--bins", "--lib"]);
-    for package in
-        ["kernel", "root", "control", "images", "compartments", "personality", "suite", "bench"]
-    {
+    for package in [
+        "kernel",
+        "root",
+        "control",
+        "images",
+        "compartments",
+        "personality",
+        "suite",
+        "bench",
+        "attacks",
+    ] {
         command.args(["-p", package]);
     }
     command.args(["--", "-D", "warnings"]);

@@ -81,10 +81,18 @@ impl Composition {
         !self.blobs.is_empty()
     }
 
-    /// Names of the programs, root first.
-    pub(crate) fn programs(&self) -> impl Iterator<Item = &str> {
+    /// Names of the programs in the module, root first, and of what is built for each: `NAME=PROGRAM` puts another program in a place.
+    fn places(&self) -> impl Iterator<Item = (&str, &str)> {
         let services = self.description.services.iter().map(|service| service.program.as_str());
-        std::iter::once("root").chain(services).chain(self.extra.iter().map(String::as_str))
+        std::iter::once("root")
+            .chain(services)
+            .chain(self.extra.iter().map(String::as_str))
+            .map(|name| name.split_once('=').unwrap_or((name, name)))
+    }
+
+    /// Names of the programs to build.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &str> {
+        self.places().map(|(_, program)| program)
     }
 }
 
@@ -129,11 +137,11 @@ pub(crate) fn compose(
 ) -> Result<Vec<u8>> {
     let mut flats = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
-    for program in composition.programs() {
-        if !seen.contains(&program) {
-            seen.push(program);
+    for (name, program) in composition.places() {
+        if !seen.contains(&name) {
+            seen.push(name);
             let bytes = read(program)?;
-            flats.push(flatten(program, &bytes).with_context(|| format!("program {program}"))?);
+            flats.push(flatten(name, &bytes).with_context(|| format!("program {program}"))?);
         }
     }
     for (name, path) in &composition.blobs {

@@ -19,6 +19,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) memory: u32,
     /// The kernel's command line.
     pub(crate) command_line: &'a str,
+    /// The clock counts instructions, so that the host's load does not matter; for one CPU.
+    pub(crate) counts: bool,
 }
 
 /// How a machine ended.
@@ -37,7 +39,10 @@ pub(crate) fn run(
     limit: Duration,
     mut on_line: impl FnMut(&str),
 ) -> Result<Ended> {
+    let clock: &[&str] = if machine.counts { &["-icount", "shift=4,sleep=off"] } else { &[] };
+    let threads = if machine.counts { "tcg" } else { "tcg,thread=multi" };
     let mut child = Command::new("qemu-system-x86_64")
+        .args(clock)
         .args([
             "-nodefaults",
             "-no-user-config",
@@ -47,7 +52,7 @@ pub(crate) fn run(
             "-serial",
             "stdio",
         ])
-        .args(["-cpu", "max,la57=off", "-accel", "tcg,thread=multi"])
+        .args(["-cpu", "max,la57=off", "-accel", threads])
         .args([
             "-M",
             machine.kind,

@@ -1,4 +1,4 @@
-//! The kernel's suite, in the machine: every CPU count and machine type.
+//! The suites that are the machine's only programs: the kernel's, and the attacks.
 
 use super::Tally;
 use crate::{
@@ -8,36 +8,93 @@ use crate::{
 use anyhow::{Result, ensure};
 use std::{path::Path, time::Duration};
 
-/// Machine types and CPU counts.
-const MACHINES: [(&str, u32); 5] = [("q35", 1), ("q35", 2), ("q35", 4), ("q35", 8), ("microvm", 1)];
+/// Machine types and CPU counts of the kernel's suite.
+const KERNEL: &[(&str, u32)] = &[("q35", 1), ("q35", 2), ("q35", 4), ("q35", 8), ("microvm", 1)];
+/// Those of the attacks.
+const ATTACKS: &[(&str, u32)] = &[("q35", 1), ("q35", 2), ("q35", 4)];
 
-/// Runs the suite on every machine.
+/// A composition that prints a line for each of its cases and ends the machine.
+struct Suite<'a> {
+    composition: &'a str,
+    machines: &'a [(&'a str, u32)],
+    command_line: String,
+    /// For one machine.
+    limit: Duration,
+    /// On a clock that counts instructions.
+    counts: bool,
+}
+
+/// Runs the kernel's suite on every machine.
 pub(super) fn run(root: &Path, filter: &str, tally: &mut Tally) -> Result<()> {
-    let built = Built::in_tree(root);
-    for (kind, cpus) in MACHINES {
-        let name = format!("kernel on {kind} with {cpus} CPUs");
-        println!("--- {name}");
-        let command_line =
-            if filter.is_empty() { String::new() } else { format!("suite={filter}") };
-        let machine = Machine { kind, cpus, memory: 512, command_line: &command_line };
-        let before = tally.total();
-        let ended = qemu::run(
-            &machine,
-            &built.kernel,
-            &built.module("suite"),
-            Duration::from_secs(240),
-            |line| {
-                if line.starts_with("test ") {
+    let command_line = selection(filter);
+    let limit = Duration::from_secs(240);
+    let suite =
+        Suite { composition: "suite", machines: KERNEL, command_line, limit, counts: false };
+    suite.run(root, tally)
+}
+
+/// Runs the attacks; `lives` is how many the soak has beside its normal number.
+pub(super) fn attacks(
+    root: &Path,
+    filter: &str,
+    lives: Option<u64>,
+    tally: &mut Tally,
+) -> Result<()> {
+    let mut command_line = selection(filter);
+    let mut limit = Duration::from_secs(300);
+    if let Some(lives) = lives {
+        command_line.push_str(&format!(" soak={lives}"));
+        limit += Duration::from_secs(lives);
+    }
+    let suite =
+        Suite { composition: "attacks", machines: ATTACKS, command_line, limit, counts: false };
+    suite.run(root, tally)
+}
+
+/// Runs the trials of budgets of time on one CPU.
+pub(super) fn budgets(root: &Path, tally: &mut Tally) -> Result<()> {
+    let suite = Suite {
+        composition: "attacks",
+        machines: &[("q35", 1)],
+        command_line: "budgets".into(),
+        limit: Duration::from_secs(300),
+        counts: true,
+    };
+    suite.run(root, tally)
+}
+
+/// The command line that chooses cases.
+fn selection(filter: &str) -> String {
+    if filter.is_empty() { String::new() } else { format!("suite={filter}") }
+}
+
+impl Suite<'_> {
+    fn run(&self, root: &Path, tally: &mut Tally) -> Result<()> {
+        let built = Built::in_tree(root);
+        for (kind, cpus) in self.machines {
+            let name = format!("{} on {kind} with {cpus} CPUs", self.composition);
+            println!("--- {name}");
+            let machine = Machine {
+                kind,
+                cpus: *cpus,
+                memory: 512,
+                command_line: &self.command_line,
+                counts: self.counts,
+            };
+            let before = tally.total();
+            let module = built.module(self.composition);
+            let ended = qemu::run(&machine, &built.kernel, &module, self.limit, |line| {
+                if line.starts_with("test ") || line.starts_with("I ") {
                     println!("{line}");
                     tally.line(&name, line);
                 }
-            },
-        )?;
-        ensure!(tally.total() > before, "{name}: no case ran:\n{}", ended.output);
-        if !ended.is_success {
-            println!("{}", ended.output);
-            tally.fail(format!("{name}: the machine ended badly"));
+            })?;
+            ensure!(tally.total() > before, "{name}: no case ran:\n{}", ended.output);
+            if !ended.is_success {
+                println!("{}", ended.output);
+                tally.fail(format!("{name}: the machine ended badly"));
+            }
         }
+        Ok(())
     }
-    Ok(())
 }

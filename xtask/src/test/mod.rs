@@ -20,10 +20,13 @@ pub(crate) use tally::Tally;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: host, kernel, programs, applets, debian, bench, tcb, check. All if none is named.
+    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, debian, bench, tcb, check. All if none is named.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
-    /// Run only cases of the suites kernel and debian whose names contain this.
+    /// Lives of the soak among the attacks, on each machine: 20000 is a long one.
+    #[arg(long)]
+    soak: Option<u64>,
+    /// Run only cases of the suites kernel, attacks and debian whose names contain this.
     #[arg(long, default_value = "")]
     filter: String,
 }
@@ -33,7 +36,12 @@ type Suite = (&'static str, fn(&Path, &Arguments, &mut Tally) -> Result<()>);
 
 const SUITES: &[Suite] = &[
     ("host", host),
+    ("interleavings", interleavings),
     ("kernel", |root, arguments, tally| kernel::run(root, &arguments.filter, tally)),
+    ("attacks", |root, arguments, tally| {
+        kernel::attacks(root, &arguments.filter, arguments.soak, tally)
+    }),
+    ("budgets", |root, _, tally| kernel::budgets(root, tally)),
     ("programs", |root, _, tally| programs::run(root, &mett(root)?, tally)),
     ("applets", |root, _, tally| applets::run(root, &mett(root)?, tally)),
     ("debian", |root, arguments, tally| debian::run(root, &mett(root)?, &arguments.filter, tally)),
@@ -84,8 +92,19 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
 
 /// The unit, property, model and integration tests on this computer.
 fn host(root: &Path, _: &Arguments, tally: &mut Tally) -> Result<()> {
+    cargo_test(root, &["--workspace", "--no-fail-fast"], tally)
+}
+
+/// The kernel's CPUs in many orders. What it is built with is another build of the kernel, so it has a folder of its own.
+fn interleavings(root: &Path, _: &Arguments, tally: &mut Tally) -> Result<()> {
+    let package = ["-p", "models", "--features", "interleave", "--test", "interleavings"];
+    let folder = ["--target-dir", "target/interleave"];
+    cargo_test(root, &[package.as_slice(), &folder].concat(), tally)
+}
+
+fn cargo_test(root: &Path, arguments: &[&str], tally: &mut Tally) -> Result<()> {
     let mut command = Command::new("cargo");
-    command.args(["test", "--quiet", "--workspace", "--no-fail-fast", "--", "--format", "pretty"]);
+    command.args(["test", "--quiet"]).args(arguments).args(["--", "--format", "pretty"]);
     let child = command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let before = tally.total();
     let is_success = tally.read_lines(child, "host")?;

@@ -1,0 +1,213 @@
+//! A client of the compartments service, and the port that each compartment gets instead of the control service's.
+
+use crate::board::{self, Board};
+use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
+use contract::{
+    channel::well_known::FIRST_COMPARTMENT,
+    compartment::{ProcessSpec, Spec},
+    compartments::{Budget, Create, Request, Response, Stat, call},
+    control,
+    ring::PORT_PAGES,
+    wire::{self, Decoder},
+};
+use core::sync::atomic::{AtomicU64, Ordering};
+use rt::{
+    Domain, Endpoint, Gate, Notification, Space,
+    abi::{
+        Rights,
+        space::{Access, SpaceUse},
+    },
+    clock,
+    message::{Message, Received, Server},
+    startup,
+    sync::Mutex,
+    view::View,
+};
+
+/// Pages of the Space that requests travel in.
+const PAGES: u64 = 4;
+/// Flag of `SpaceZero`: frames at once.
+const POPULATE: u64 = 1 << 8;
+const WRITE: Access = Access::READ.union(Access::WRITE);
+/// Nanoseconds after which something that must come does not come any more.
+const PATIENCE: u64 = 60_000_000_000;
+
+/// A compartment's port: its board, and whether it is closed. A compartment may be gone before its creator has heard that it is there.
+struct Port {
+    space: Space,
+    board: Arc<Board>,
+    is_closed: bool,
+}
+
+type Ports = Arc<Mutex<BTreeMap<u32, Port>>>;
+
+/// A compartment of this client's.
+pub(crate) struct Compartment {
+    id: u64,
+    channel: u32,
+    /// Its board.
+    pub(crate) board: Arc<Board>,
+}
+
+/// The client.
+pub(crate) struct Client {
+    ports: Ports,
+    gate: Gate,
+    space: Space,
+    view: View,
+    next: AtomicU64,
+}
+
+fn named(name: &str) -> Result<u32, String> {
+    startup::capability(name).ok_or_else(|| format!("there is no capability {name:?}"))
+}
+
+fn kernel(error: rt::Error) -> String {
+    format!("the kernel refused: {error:?}")
+}
+
+impl Client {
+    pub(crate) fn new() -> Result<Self, String> {
+        let ports: Ports = Arc::new(Mutex::new(BTreeMap::new()));
+        let notification = Notification::create(Domain::OWN).map_err(kernel)?;
+        let server = Server::new(Endpoint(named("ports")?), Some(notification)).map_err(kernel)?;
+        let served = Arc::clone(&ports);
+        rt::thread::spawn(false, move || serve(&server, &served, notification)).map_err(kernel)?;
+        let space = Space::create(Domain::OWN, SpaceUse::Hold, None).map_err(kernel)?;
+        space.zero(0, PAGES, WRITE, POPULATE).map_err(kernel)?;
+        let view = View::map(space, 0, PAGES, WRITE).map_err(kernel)?;
+        Ok(Self { ports, gate: Gate(named("compartments")?), space, view, next: AtomicU64::new(1) })
+    }
+
+    fn say(&self, request: &Request) -> Result<Response, String> {
+        let mut bytes = Vec::new();
+        wire::encode(request, &mut bytes)
+            .map_err(|_| String::from("a request cannot be encoded"))?;
+        self.view.write(0, &bytes).map_err(kernel)?;
+        let rights = Rights::MAP_READ | Rights::MAP_WRITE | Rights::COPY;
+        let message = Message::new(call::REQUEST, [PAGES, 0, 0, 0]).with(self.space.slot(), rights);
+        let answer = self.gate.call(message, 0).map_err(kernel)?;
+        let [length, ..] = answer.words;
+        let mut bytes = alloc::vec![0; usize::try_from(length).unwrap_or(0)];
+        self.view.read(0, &mut bytes).map_err(kernel)?;
+        let mut decoder = Decoder::new();
+        decoder.feed(&bytes);
+        match decoder.next() {
+            Ok(Some(response)) if answer.label == 0 => Ok(response),
+            _ => Err(format!("compartments answered with label {:#x}", answer.label)),
+        }
+    }
+
+    /// Creates a compartment with a role.
+    pub(crate) fn create(&self, role: &str, budget: Budget) -> Result<Compartment, String> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let channel = FIRST_COMPARTMENT + u32::try_from(id).unwrap_or(0);
+        let arguments = alloc::vec![role.as_bytes().to_vec()];
+        let process = ProcessSpec { arguments, ..ProcessSpec::default() };
+        let spec = Spec { process, ..Spec::default() };
+        let create = Create { id, channel, layers: Vec::new(), budget, spec };
+        match self.say(&Request::Create(create))? {
+            Response::Created { .. } => {}
+            response => return Err(format!("{role} was not created: {response:?}")),
+        }
+        let board = self.ports.lock().get(&channel).map(|port| Arc::clone(&port.board));
+        let board = board.ok_or_else(|| String::from("its port was not opened"))?;
+        Ok(Compartment { id, channel, board })
+    }
+
+    /// Whether a compartment is gone.
+    pub(crate) fn is_gone(&self, compartment: &Compartment) -> bool {
+        self.ports.lock().get(&compartment.channel).is_none_or(|port| port.is_closed)
+    }
+
+    /// What a compartment uses.
+    pub(crate) fn stat(&self, compartment: &Compartment) -> Result<Stat, String> {
+        match self.say(&Request::Stat { id: compartment.id })? {
+            Response::Stat(stat) => Ok(stat),
+            response => Err(format!("no figures: {response:?}")),
+        }
+    }
+
+    /// Changes a compartment's limits.
+    pub(crate) fn update(&self, compartment: &Compartment, budget: Budget) -> Result<(), String> {
+        match self.say(&Request::Update { id: compartment.id, budget })? {
+            Response::Done => Ok(()),
+            response => Err(format!("not changed: {response:?}")),
+        }
+    }
+
+    /// Destroys a compartment, if it lives, and waits until it is gone.
+    pub(crate) fn destroy(&self, compartment: &Compartment) -> Result<(), String> {
+        if !self.is_gone(compartment) {
+            let _ = self.say(&Request::Destroy { id: compartment.id })?;
+        }
+        if !self.wait(PATIENCE, || self.is_gone(compartment)) {
+            return Err("a destroyed compartment is still there".into());
+        }
+        self.ports.lock().remove(&compartment.channel);
+        Ok(())
+    }
+
+    /// Waits until a condition holds, some nanoseconds at most; whether it does.
+    pub(crate) fn wait(&self, nanoseconds: u64, mut holds: impl FnMut() -> bool) -> bool {
+        let end = clock::deadline_in(nanoseconds);
+        while !holds() {
+            if clock::now() > end {
+                return false;
+            }
+            let _ = rt::thread::park_until(clock::deadline_in(500_000));
+        }
+        true
+    }
+}
+
+fn serve(server: &Server, ports: &Ports, notification: Notification) {
+    loop {
+        match server.receive(rt::object::FOREVER) {
+            // A doorbell says nothing here.
+            Ok(received) if received.badge == u64::MAX => {}
+            Ok(received) => {
+                let answer = answer(&received, ports, notification);
+                received.drop_caps();
+                let _ = server.reply(answer);
+            }
+            Err(rt::Error::Kicked) => {}
+            Err(error) => {
+                rt::log!("FAILED the referee cannot receive: {error:?}");
+                return;
+            }
+        }
+    }
+}
+
+fn answer(received: &Received, ports: &Ports, notification: Notification) -> Message {
+    let [channel, ..] = received.words;
+    let channel = u32::try_from(channel).unwrap_or(0);
+    match received.label {
+        control::call::OPEN_PORT => {
+            let Ok(port) = open() else {
+                return Message::new(control::call::OUT_OF_MEMORY, [0; 4]);
+            };
+            let rights = Rights::MAP_READ | Rights::MAP_WRITE | Rights::COPY;
+            let message = Message::new(0, [1, 0, 0, 0]).with(port.space.slot(), rights);
+            ports.lock().insert(channel, port);
+            message.with(notification.slot(), Rights::SEND | Rights::COPY)
+        }
+        control::call::CLOSE_PORT => {
+            if let Some(port) = ports.lock().get_mut(&channel).filter(|port| !port.is_closed) {
+                port.is_closed = true;
+                let _ = port.space.destroy();
+            }
+            Message::new(0, [0; 4])
+        }
+        _ => Message::new(control::call::UNKNOWN, [0; 4]),
+    }
+}
+
+fn open() -> rt::Result<Port> {
+    let space = Space::create(Domain::OWN, SpaceUse::Hold, None)?;
+    space.zero(0, PORT_PAGES, WRITE, POPULATE)?;
+    let board = Arc::new(Board::open(space)?);
+    board.set(board::STATE, board::NOTHING);
+    Ok(Port { space, board, is_closed: false })
+}

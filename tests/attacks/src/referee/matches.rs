@@ -1,0 +1,207 @@
+//! The matches: one attack each beside one victim, and what must be true at the end of each.
+
+use crate::{
+    Arena,
+    board::{BEGUN, BROKEN, HELD, ROUNDS, SEEN, STATE, WHERE},
+    client::Compartment,
+    ledger::Ledger,
+};
+use alloc::{format, string::String};
+use contract::compartments::Budget;
+use rt::clock;
+
+/// How an attack is expected to end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It says that it got nowhere.
+    Says,
+    /// It dies.
+    Dies,
+    /// It goes on until it is destroyed, after this many milliseconds.
+    GoesOn(u64),
+}
+
+/// Attacks and their ends.
+const ATTACKS: &[(&str, End)] = &[
+    ("forge_capabilities", End::Says),
+    ("every_operation_with_garbage", End::Says),
+    ("more_authority", End::Says),
+    ("malformed_messages", End::Says),
+    ("use_after_free", End::Says),
+    ("race_destroy_against_use", End::Says),
+    ("map_what_is_not_shared", End::Says),
+    ("write_image_memory", End::Says),
+    ("recycled_frames", End::Says),
+    ("huge_ranges", End::Says),
+    ("deadlock_by_lock_order", End::Says),
+    ("alias_the_state_page", End::Says),
+    ("registers_of_others", End::Says),
+    ("privileged_instructions", End::Says),
+    ("exhaust_memory", End::Says),
+    ("exhaust_objects", End::Says),
+    ("exhaust_threads", End::Says),
+    ("nest_domains", End::Says),
+    ("flood_the_log", End::Says),
+    ("spin_everywhere", End::GoesOn(600)),
+    ("weights_of_children", End::GoesOn(600)),
+    ("storm_of_interrupts", End::Says),
+    ("storm_of_timers", End::Says),
+    ("flood_the_doorbell", End::Says),
+    ("die_by_fault", End::Dies),
+    ("die_in_a_guest", End::Dies),
+    ("die_waiting", End::Dies),
+    ("die_in_operations", End::Dies),
+    ("destroy_oneself", End::Dies),
+];
+
+/// Nanoseconds an attack may take.
+const LIMIT: u64 = 60_000_000_000;
+/// Percent of one CPU that the victim must have had while it was attacked. Its fair share of the CPU that it shares with an attacker is 50.
+const SHARE: u64 = 30;
+/// Nanoseconds an attack must have lasted for the share to be a figure.
+const MEASURABLE: u64 = 200_000_000;
+/// Memory of an attacker and of the victim.
+const MEMORY: u64 = 24 << 20;
+/// Threads of an attacker.
+const THREADS: u64 = 64;
+
+fn budget() -> Budget {
+    Budget { memory: Some(MEMORY), threads: Some(THREADS), ..Budget::default() }
+}
+
+/// Runs every match that the command line asks for; how many passed and failed.
+pub(crate) fn all(arena: &Arena) -> (u32, u32) {
+    let mut count = (0, 0);
+    // The services' own tables grow to what they need first.
+    for (name, _) in ATTACKS.iter().take(2) {
+        let _ = live(arena, "victim").and_then(|()| live(arena, name));
+    }
+    let mut note = |name: &str, outcome: Result<String, String>| match outcome {
+        Ok(figures) => {
+            count.0 += 1;
+            if !figures.is_empty() {
+                rt::log!("\nI {name}: {figures}");
+            }
+            rt::log!("\ntest attack.{name} ... ok");
+        }
+        Err(why) => {
+            count.1 += 1;
+            rt::log!("\ntest attack.{name} ... FAILED ({why})");
+        }
+    };
+    for (name, end) in ATTACKS.iter().filter(|(name, _)| name.contains(arena.filter.as_str())) {
+        note(name, play(arena, name, *end));
+    }
+    if "soak".contains(arena.filter.as_str()) {
+        note("soak", soak(arena));
+    }
+    count
+}
+
+/// A victim that works.
+fn victim(arena: &Arena) -> Result<Compartment, String> {
+    let victim = arena.client.create("victim", budget())?;
+    if arena.client.wait(LIMIT, || victim.board.get(ROUNDS) > 2) {
+        Ok(victim)
+    } else {
+        Err(format!("the victim does not begin: state {}", victim.board.get(STATE)))
+    }
+}
+
+fn play(arena: &Arena, name: &str, end: End) -> Result<String, String> {
+    let before = Ledger::read(arena);
+    let victim = victim(arena)?;
+    let used = arena.client.stat(&victim)?.cpu_nanoseconds;
+    let begun = clock::since_boot();
+    let outcome = arena.client.create(name, budget()).and_then(|attacker| {
+        let outcome = contest(arena, &attacker, end);
+        let elapsed = clock::since_boot().saturating_sub(begun);
+        let had = arena.client.stat(&victim)?.cpu_nanoseconds.saturating_sub(used);
+        arena.client.destroy(&attacker)?;
+        outcome.and_then(|()| judge(arena, &victim, had, elapsed))
+    });
+    arena.client.destroy(&victim)?;
+    before.settle(arena)?;
+    outcome
+}
+
+/// Lets the attack go on until it ends as expected.
+fn contest(arena: &Arena, attacker: &Compartment, end: End) -> Result<(), String> {
+    let client = &arena.client;
+    let state = || attacker.board.get(STATE);
+    if let End::GoesOn(milliseconds) = end {
+        client.wait(milliseconds * 1_000_000, || state() == BROKEN);
+    } else {
+        client.wait(LIMIT, || state() >= HELD || client.is_gone(attacker));
+    }
+    let broken = || {
+        format!(
+            "it got somewhere: line {}, saw {:#x}",
+            attacker.board.get(WHERE),
+            attacker.board.get(SEEN)
+        )
+    };
+    match (end, state(), client.is_gone(attacker)) {
+        (_, BROKEN, _) => Err(broken()),
+        (End::Dies, _, true) | (End::Says, HELD, false) => Ok(()),
+        (End::GoesOn(_), BEGUN | HELD, false) => Ok(()),
+        (_, state, is_gone) => {
+            let rounds = attacker.board.get(ROUNDS);
+            let what = if state == BEGUN { "did not end" } else { "did not begin" };
+            Err(format!("it {what}: round {rounds}, gone: {is_gone}"))
+        }
+    }
+}
+
+/// Whether the victim kept what is its own.
+fn judge(arena: &Arena, victim: &Compartment, had: u64, elapsed: u64) -> Result<String, String> {
+    let rounds = victim.board.get(ROUNDS);
+    if !arena.client.wait(LIMIT, || victim.board.get(ROUNDS) > rounds + 2) {
+        return Err(format!("the victim does not go on after round {rounds}"));
+    }
+    if victim.board.get(STATE) != BEGUN {
+        return Err(format!(
+            "the victim's secret has changed: {:#x}, saw {:#x}",
+            victim.board.get(WHERE),
+            victim.board.get(SEEN)
+        ));
+    }
+    let share = had * 100 / elapsed.max(1);
+    if elapsed > MEASURABLE && share < SHARE {
+        return Err(format!("the victim had {share} % of a CPU in {} ms", elapsed / 1_000_000));
+    }
+    Ok(format!("the victim had {share} % of a CPU in {} ms", elapsed / 1_000_000))
+}
+
+/// Many lives of every kind leave nothing behind.
+fn soak(arena: &Arena) -> Result<String, String> {
+    const LIVES: &[&str] = &[
+        "die_by_fault",
+        "die_waiting",
+        "destroy_oneself",
+        "exhaust_memory",
+        "die_in_operations",
+        "die_in_a_guest",
+        "nest_domains",
+        "victim",
+    ];
+    // The services' own tables grow to what they need first.
+    for life in LIVES {
+        live(arena, life)?;
+    }
+    let before = Ledger::read(arena);
+    for number in 0..arena.lives {
+        let life = LIVES.get((number % LIVES.len() as u64) as usize).copied().unwrap_or("victim");
+        live(arena, life).map_err(|why| format!("life {number}, {life}: {why}"))?;
+    }
+    before.settle(arena)?;
+    let after = Ledger::read(arena);
+    Ok(format!("{} lives: {before:?} became {after:?}", arena.lives))
+}
+
+/// One life: as long as it takes to be in the middle of it.
+fn live(arena: &Arena, role: &str) -> Result<(), String> {
+    let life = arena.client.create(role, budget())?;
+    arena.client.wait(20_000_000, || life.board.get(STATE) > BEGUN || arena.client.is_gone(&life));
+    arena.client.destroy(&life)
+}
