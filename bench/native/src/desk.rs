@@ -62,6 +62,8 @@ struct Conversation {
 struct State {
     heard: BTreeMap<u32, Heard>,
     open: BTreeMap<u32, Conversation>,
+    /// Channels that ring each bit.
+    ringers: BTreeMap<u32, Vec<u32>>,
     next: u32,
 }
 
@@ -165,16 +167,20 @@ impl State {
         let conversation =
             Conversation { port, space, doorbell, bit, decoder: Decoder::new(), out: Vec::new() };
         self.open.insert(channel, conversation);
+        self.ringers.entry(bit).or_default().push(channel);
         Ok((space, bit))
     }
 
     /// Reads what has come through the ports whose bits are set.
     fn hear(&mut self, bits: u64) {
-        for (channel, conversation) in &mut self.open {
-            if bits & 1 << conversation.bit != 0
-                && let Some(heard) = self.heard.get_mut(channel)
-            {
-                conversation.listen(heard);
+        for bit in (0..BITS).filter(|bit| bits & 1 << bit != 0) {
+            for channel in self.ringers.get(&bit).into_iter().flatten() {
+                let conversation = self.open.get_mut(channel);
+                if let (Some(conversation), Some(heard)) =
+                    (conversation, self.heard.get_mut(channel))
+                {
+                    conversation.listen(heard);
+                }
             }
         }
     }
@@ -184,6 +190,9 @@ impl State {
         heard.is_closed = true;
         if let Some(mut conversation) = self.open.remove(&channel) {
             conversation.listen(heard);
+            if let Some(ringers) = self.ringers.get_mut(&conversation.bit) {
+                ringers.retain(|other| *other != channel);
+            }
             drop(conversation.port);
             let _ = conversation.space.destroy();
             conversation.doorbell.forget();

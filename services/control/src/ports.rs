@@ -51,6 +51,8 @@ pub(crate) struct Ports {
     active: VecDeque<u32>,
     is_active: BTreeSet<u32>,
     next_bit: u32,
+    /// Channels that ring each bit.
+    ringers: BTreeMap<u32, Vec<u32>>,
 }
 
 /// The switch's view of the ports.
@@ -80,6 +82,7 @@ impl Ports {
             active: VecDeque::new(),
             is_active: BTreeSet::new(),
             next_bit: 0,
+            ringers: BTreeMap::new(),
         }
     }
 
@@ -88,14 +91,12 @@ impl Ports {
         if bits & !(1 << INTERRUPT_BIT) == 0 {
             return;
         }
-        let rung: Vec<u32> = self
-            .open
-            .iter()
-            .filter(|(_, open)| bits & 1 << open.bit != 0)
-            .map(|(channel, _)| *channel)
-            .collect();
-        for channel in rung {
-            self.activate(channel);
+        for bit in (0..64).filter(|bit| bits & 1 << bit != 0) {
+            for channel in self.ringers.get(&bit).into_iter().flatten() {
+                if self.is_active.insert(*channel) {
+                    self.active.push_back(*channel);
+                }
+            }
         }
     }
 
@@ -172,6 +173,7 @@ impl Ports {
         };
         let bit = FIRST_BIT + self.next_bit % BITS;
         self.next_bit = self.next_bit.wrapping_add(1);
+        self.ringers.entry(bit).or_default().push(channel);
         self.open.insert(channel, Open { port, space, doorbell, bit, is_leaving: false });
         self.activate(channel);
         Ok((space, bit))
@@ -233,6 +235,9 @@ impl Ports {
     fn finish(&mut self, channel: u32) {
         self.is_active.remove(&channel);
         if let Some(open) = self.open.remove(&channel) {
+            if let Some(ringers) = self.ringers.get_mut(&open.bit) {
+                ringers.retain(|other| *other != channel);
+            }
             open.port.close();
             drop(open.port);
             let _ = open.space.destroy();

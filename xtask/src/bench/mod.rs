@@ -183,7 +183,7 @@ fn measure(root: &Path, arguments: &Arguments) -> Result<Option<Report>> {
     publish::publish(root, &out, &report)?;
     publish::compare(root, &report, arguments.against.as_deref())?;
     if arguments.save_baseline {
-        fs::write(root.join("bench/baseline.json"), serde_json::to_string_pretty(&report)? + "\n")?;
+        publish::save(root, &report)?;
     }
     Ok(Some(report))
 }

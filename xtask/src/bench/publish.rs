@@ -19,6 +19,14 @@ pub(crate) fn publish(root: &Path, out: &Path, report: &Report) -> Result<()> {
     Ok(())
 }
 
+/// Writes the baseline that later runs are compared with, and its tables.
+pub(crate) fn save(root: &Path, report: &Report) -> Result<()> {
+    let folder = root.join("bench");
+    fs::write(folder.join("baseline.json"), serde_json::to_string_pretty(report)? + "\n")?;
+    fs::write(folder.join("baseline.md"), report.markdown())?;
+    Ok(())
+}
+
 /// Prints every figure that changed by more than 1 % since an earlier report.
 pub(crate) fn compare(root: &Path, report: &Report, reference: Option<&str>) -> Result<()> {
     let Some(before) = earlier(root, reference)? else { return Ok(()) };
