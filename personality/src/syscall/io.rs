@@ -281,6 +281,10 @@ pub(super) fn sendfile(call: &mut Call<'_>) -> Outcome {
     let (to, from) = (call.file(0)?, call.file(1)?);
     let offset_at = call.argument(2);
     let length = call.argument(3).min(MAX_TRANSFER);
+    // Linux refuses what cannot be read again: bytes that the target does not take would be lost.
+    if !matches!(from.object, Object::Node | Object::Text(_)) {
+        return Err(Errno::EINVAL.into());
+    }
     if offset_at == 0 {
         return transfer(call, &from, None, &to, None, length);
     }

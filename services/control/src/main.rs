@@ -1,4 +1,4 @@
-//! The control service: the switch between the control channel (one virtio console) and the ports of services and compartments.
+//! The control service: the switch between the control channel (one virtio serial port) and the ports of services and compartments.
 //!
 //! Owns: the console device, the frames on it, the rings of every port. Must not know: what the bytes mean. One thread, one loop: interrupts, doorbells
 //! and calls come in, bytes move, nothing blocks. A port whose program is slow holds up its own channel only, because the daemon may send no more than the
@@ -13,7 +13,7 @@ mod virtio;
 
 use ports::Ports;
 use rt::{Endpoint, Hardware, Notification, message::Server, startup};
-use virtio::console::Console;
+use virtio::console::{Console, Host};
 
 rt::entry!(main);
 
@@ -59,6 +59,10 @@ fn serve() -> rt::Result<()> {
         }
         if let Some(console) = &mut console {
             ports.pump(console);
+            if console.host() == Host::Gone {
+                rt::log!("control: whoever started the machine is gone; it ends");
+                return Ok(());
+            }
         }
     }
 }

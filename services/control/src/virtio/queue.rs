@@ -8,8 +8,8 @@ use rt::{
     view::View,
 };
 
-/// Buffers of a queue.
-pub(crate) const BUFFERS: u16 = 32;
+/// Most buffers of a queue.
+const MAX_BUFFERS: u16 = 64;
 /// Bytes of a buffer.
 pub(crate) const BUFFER: usize = PAGE_SIZE as usize;
 /// Offsets of the rings in the queue's page.
@@ -24,6 +24,8 @@ pub(crate) struct Queue {
     buffers: View,
     /// Physical address of the rings' page.
     pub(crate) physical: u64,
+    /// Buffers, a power of two.
+    pub(crate) size: u16,
     device_writes: bool,
     available: u16,
     used: u16,
@@ -31,11 +33,15 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Makes a queue's memory; a queue that the device writes into gets all its buffers at once.
-    pub(crate) fn new(hardware: Hardware, device_writes: bool) -> rt::Result<Self> {
+    pub(crate) fn new(hardware: Hardware, size: u16, device_writes: bool) -> rt::Result<Self> {
+        if size > MAX_BUFFERS || !size.is_power_of_two() {
+            return Err(rt::Error::BadArgument);
+        }
         let (rings, pages) = pinned(hardware, 1)?;
         let physical = pages.first().copied().ok_or(rt::Error::OutOfFrames)?;
-        let (buffers, addresses) = pinned(hardware, u64::from(BUFFERS))?;
-        let mut queue = Self { rings, buffers, physical, device_writes, available: 0, used: 0 };
+        let (buffers, addresses) = pinned(hardware, u64::from(size))?;
+        let mut queue =
+            Self { rings, buffers, physical, size, device_writes, available: 0, used: 0 };
         for (index, address) in addresses.iter().enumerate() {
             queue.put64(16 * index, *address);
             queue.put16(16 * index + 12, if device_writes { DEVICE_WRITES } else { 0 });
@@ -82,7 +88,7 @@ impl Queue {
     /// Gives a buffer to the device.
     pub(crate) fn offer(&mut self, buffer: u16, length: u32) {
         self.put32(16 * usize::from(buffer) + 8, length);
-        self.put16(AVAILABLE + 4 + 2 * usize::from(self.available % BUFFERS), buffer);
+        self.put16(AVAILABLE + 4 + 2 * usize::from(self.available % self.size), buffer);
         self.available = self.available.wrapping_add(1);
         // ORDERING: the buffer and its place are written before the device sees the index.
         fence(Ordering::SeqCst);
@@ -96,16 +102,16 @@ impl Queue {
         if self.get16(USED + 2) == self.used {
             return None;
         }
-        let place = USED + 4 + 8 * usize::from(self.used % BUFFERS);
+        let place = USED + 4 + 8 * usize::from(self.used % self.size);
         let (buffer, length) = (self.get32(place), self.get32(place + 4));
         self.used = self.used.wrapping_add(1);
-        let buffer = u16::try_from(buffer).ok().filter(|buffer| *buffer < BUFFERS)?;
+        let buffer = u16::try_from(buffer).ok().filter(|buffer| *buffer < self.size)?;
         Some((buffer, if self.device_writes { (length as usize).min(BUFFER) } else { 0 }))
     }
 
     /// A buffer's bytes, while it is not the device's.
     pub(crate) fn buffer(&mut self, index: u16) -> &mut [u8] {
-        let at = usize::from(index % BUFFERS) * BUFFER;
+        let at = usize::from(index % self.size) * BUFFER;
         // SAFETY: the buffer is inside the view, and the device does not use it between `take` and `offer`.
         unsafe { core::slice::from_raw_parts_mut(self.buffers.pointer().add(at), BUFFER) }
     }
