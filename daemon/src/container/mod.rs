@@ -27,7 +27,7 @@ pub struct Container {
     running: Mutex<Option<Running>>,
     /// Held while the container is started or removed.
     pub lifecycle: tokio::sync::Mutex<()>,
-    /// Tells of every change of phase.
+    /// Tells of every change of phase. Sent while the record is locked, so that the last that is told is the last that was written.
     pub phase: watch::Sender<Phase>,
 }
 
@@ -109,10 +109,8 @@ impl Container {
         let mut record = current.clone();
         change(&mut record);
         self.save(&record)?;
-        let phase = record.state.phase;
+        self.phase.send_replace(record.state.phase);
         *current = record;
-        drop(current);
-        self.phase.send_replace(phase);
         Ok(())
     }
 
@@ -122,9 +120,7 @@ impl Container {
             tracing::error!(%error, container = self.id, "a record cannot be written");
             let mut current = lock(&self.record);
             change(&mut current);
-            let phase = current.state.phase;
-            drop(current);
-            self.phase.send_replace(phase);
+            self.phase.send_replace(current.state.phase);
         }
     }
 
@@ -132,9 +128,7 @@ impl Container {
     pub fn forget(&self, change: impl FnOnce(&mut Record)) {
         let mut current = lock(&self.record);
         change(&mut current);
-        let phase = current.state.phase;
-        drop(current);
-        self.phase.send_replace(phase);
+        self.phase.send_replace(current.state.phase);
     }
 
     /// What it has while it runs.
