@@ -96,7 +96,7 @@ impl Machine {
                 ask(Request::MachineStart(MachineSettings { cpus, memory }))?;
                 Ok(0)
             }
-            Self::Stop { force } => ask(Request::MachineStop { force }).map(|_| 0),
+            Self::Stop { force } => stop(force),
             Self::Status { format } => {
                 if let Reply::Machine(status) = ask(Request::MachineStatus)? {
                     show(&status, format);
@@ -107,6 +107,20 @@ impl Machine {
             Self::Console => logs(true),
         }
     }
+}
+
+/// Stops the machine, after saying what goes with it.
+fn stop(force: bool) -> Result<u8> {
+    if let Reply::Machine(status) = ask(Request::MachineStatus)?
+        && status.containers > 0
+    {
+        eprintln!(
+            "{} running containers end with the machine, and their writable layers are lost; \
+             images, records and logs stay.",
+            status.containers
+        );
+    }
+    ask(Request::MachineStop { force }).map(|_| 0)
 }
 
 fn show(status: &MachineStatus, format: Format) {

@@ -9,7 +9,7 @@ mod stream;
 
 use crate::{
     controller::{BeginError, Daemon},
-    home::{Home, HomeError},
+    home::{self, Home, HomeError},
     machine::log::MachineLog,
 };
 use client::Client;
@@ -71,6 +71,7 @@ pub async fn serve(home: Home) -> Result<Served, ServeError> {
     let mut interrupted =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    home::replace(&home.join("daemon.pid"), std::process::id().to_string().as_bytes())?;
     tracing::info!(home = %home.path().display(), version = crate::api::PROGRAM_VERSION, "serves");
     let mut idle = 0;
     loop {
@@ -115,6 +116,7 @@ pub async fn serve(home: Home) -> Result<Served, ServeError> {
     }
     // Nobody can connect to a daemon that is ending.
     let _ = std::fs::remove_file(home.join(SOCKET));
+    let _ = std::fs::remove_file(home.join("daemon.pid"));
     if let Err(error) = daemon.stop_machine(true).await {
         tracing::warn!(%error, "the machine did not stop with the daemon");
     }

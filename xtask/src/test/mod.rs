@@ -3,6 +3,7 @@
 //! Owns: the order of the suites, and the count of what passed and failed that ends the output. A suite that cannot run has failed.
 
 mod applets;
+mod cli;
 mod debian;
 mod kernel;
 mod programs;
@@ -20,15 +21,18 @@ pub(crate) use tally::Tally;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, debian, bench, tcb, check. All if none is named.
+    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, debian, cli, bench, tcb, check. All if none is named.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// Lives of the soak among the attacks, on each machine: 20000 is a long one.
     #[arg(long)]
     soak: Option<u64>,
-    /// Run only cases of the suites kernel, attacks and debian whose names contain this.
+    /// Run only cases of the suites kernel, attacks and debian, and groups of the suite cli, whose names contain this.
     #[arg(long, default_value = "")]
     filter: String,
+    /// Also what takes long (the suite cli: 2,000 starts in a row).
+    #[arg(long)]
+    long: bool,
 }
 
 /// A suite adds what it ran to the tally; an error counts as one failure.
@@ -45,6 +49,7 @@ const SUITES: &[Suite] = &[
     ("programs", |root, _, tally| programs::run(root, &mett(root)?, tally)),
     ("applets", |root, _, tally| applets::run(root, &mett(root)?, tally)),
     ("debian", |root, arguments, tally| debian::run(root, &mett(root)?, &arguments.filter, tally)),
+    ("cli", |root, arguments, tally| cli::run(root, &arguments.filter, arguments.long, tally)),
     ("bench", |root, _, tally| {
         // What a figure is, and how it has changed, is printed and no failure; a figure that cannot be trusted is one.
         tally

@@ -1,0 +1,152 @@
+//! Options of `mett run`, and exit statuses.
+
+use super::{
+    Cases,
+    home::{Home, IMAGE},
+};
+use anyhow::{Result, ensure};
+use std::fs;
+
+/// Options, a script, its status, standard output, a part of standard error.
+type Row = (&'static str, &'static [&'static str], &'static str, i32, &'static str, &'static str);
+
+const ROWS: &[Row] = &[
+    ("an environment variable is set", &["-e", "A=1 2"], "echo $A", 0, "1 2\n", ""),
+    (
+        "the host's environment does not leak",
+        &["-e", "NOWHERE"],
+        "echo ${HOME}${NOWHERE}",
+        0,
+        "/root\n",
+        "",
+    ),
+    ("the working directory is made", &["-w", "/a/b"], "pwd", 0, "/a/b\n", ""),
+    (
+        "a relative working directory is refused",
+        &["-w", "a"],
+        "pwd",
+        125,
+        "",
+        "not an absolute path",
+    ),
+    ("a user by name", &["-u", "nobody"], "id -u; id -g", 0, "65534\n65534\n", ""),
+    ("a user by numbers", &["-u", "12:34"], "id -u; id -g", 0, "12\n34\n", ""),
+    ("an unknown user", &["-u", "ghost"], "id", 125, "", "unable to find user ghost"),
+    ("an unknown group", &["-u", "0:ghosts"], "id", 125, "", "ghosts"),
+    ("a host name", &["--hostname", "zork"], "hostname; cat /etc/hostname", 0, "zork\nzork\n", ""),
+    (
+        "an entrypoint gets the words that follow",
+        &["--entrypoint", "/bin/echo"],
+        "x",
+        0,
+        "sh -c x\n",
+        "",
+    ),
+    ("files are read-only", &["--read-only"], "touch /x", 1, "", "Read-only file system"),
+    (
+        "a tmpfs is writable over read-only files",
+        &["--read-only", "--tmpfs", "/t"],
+        "touch /t/x",
+        0,
+        "",
+        "",
+    ),
+    (
+        "an init reaps and is process 1",
+        &["--init"],
+        "echo $$; tr '\\0' ' ' < /proc/1/cmdline",
+        0,
+        "2\ninit ",
+        "",
+    ),
+    ("an init passes signals on", &["--init"], "trap 'exit 9' TERM; kill 1; sleep 5", 9, "", ""),
+    (
+        "a limit of open files",
+        &["--ulimit", "nofile=10:20"],
+        "ulimit -n; ulimit -Hn",
+        0,
+        "10\n20\n",
+        "",
+    ),
+    (
+        "a limit of processes",
+        &["--pids-limit", "2"],
+        "sleep 1 & sleep 1 & wait",
+        2,
+        "",
+        "can't fork",
+    ),
+    ("one CPU of several", &["--cpuset-cpus", "0"], "nproc", 0, "1\n", ""),
+    (
+        "a share and a bandwidth of the CPU",
+        &["--cpu-shares", "2", "--cpus", "0.5"],
+        "true",
+        0,
+        "",
+        "",
+    ),
+    ("a memory limit that suffices", &["-m", "32m"], "true", 0, "", ""),
+    ("a status of its own", &[], "exit 42", 42, "", ""),
+    (
+        "death by a signal of another process",
+        &[],
+        "sh -c 'kill -KILL $$'; exit $?",
+        137,
+        "",
+        "Killed",
+    ),
+    ("a volume is refused by name", &["-v", "/a:/b"], "true", 125, "", "--volume"),
+    ("a published port is refused by name", &["-p", "80:80"], "true", 125, "", "--publish"),
+    ("a network is refused by name", &["--network", "host"], "true", 125, "", "--network"),
+    ("an unknown option", &["--nonsense"], "true", 125, "", "--nonsense"),
+    ("more CPUs than there are", &["--cpus", "99"], "true", 125, "", "the machine has"),
+    ("a CPU that does not exist", &["--cpuset-cpus", "60"], "true", 125, "", "--cpuset-cpus"),
+    ("less memory than is needed", &["-m", "4k"], "true", 125, "", "at least 1 MiB"),
+    ("a malformed size", &["-m", "lots"], "true", 125, "", "invalid size"),
+    ("a malformed limit", &["--ulimit", "nofile"], "true", 125, "", "invalid ulimit"),
+    ("an unknown signal", &["--stop-signal", "NOPE"], "true", 125, "", "unknown signal"),
+];
+
+pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
+    for (name, options, script, status, stdout, stderr) in ROWS {
+        cases.case(name, |home| home.shell(options, script).is(*status, stdout, stderr));
+    }
+    cases.case("no such command", |home| {
+        home.run(&["run", "--rm", IMAGE, "nosuch"]).refuses(127, "not found in $PATH")
+    });
+    cases.case("no such file", |home| {
+        home.run(&["run", "--rm", IMAGE, "/no/such"]).refuses(127, "no such file")
+    });
+    cases.case("a file that is not executable", |home| {
+        home.run(&["run", "--rm", IMAGE, "/etc/passwd"]).refuses(126, "permission denied")
+    });
+    cases.case("a directory", |home| {
+        home.run(&["run", "--rm", IMAGE, "/bin"]).refuses(126, "permission denied")
+    });
+    cases.case("an environment file", environment_file);
+    cases.case("an identity file", identity_file);
+    cases.case("labels are kept", |home| {
+        home.run(&["create", "--label", "a=b", "--name", "labelled", IMAGE]).succeeds()?;
+        home.run(&["ps", "-a", "--format", "json"]).has(r#""Labels":{"a":"b"}"#)?;
+        home.run(&["rm", "labelled"]).succeeds()
+    });
+    cases.case("nothing is left behind", |home| home.run(&["ps", "-aq"]).is(0, "", ""));
+    Ok(())
+}
+
+fn environment_file(home: &Home<'_>) -> Result<()> {
+    let path = home.path.join("environment");
+    fs::write(&path, "# a comment\nB=two\n\nC=three=3\n")?;
+    let file = path.display().to_string();
+    home.shell(&["--env-file", &file], "echo $B $C").is(0, "two three=3\n", "")?;
+    home.shell(&["--env-file", "/no/such"], "true").refuses(125, "/no/such")
+}
+
+fn identity_file(home: &Home<'_>) -> Result<()> {
+    let path = home.path.join("identity");
+    let file = path.display().to_string();
+    home.shell(&["--cidfile", &file], "hostname").succeeds()?;
+    let identity = fs::read_to_string(&path)?;
+    ensure!(identity.len() == 64, "{identity:?} is no identity");
+    home.shell(&["--cidfile", &file], "true").refuses(125, "exists")
+}

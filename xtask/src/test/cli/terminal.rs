@@ -1,0 +1,182 @@
+//! Interactive sessions through a pseudo-terminal: size, echo, job control, detach keys.
+
+use super::{
+    Cases,
+    home::{Home, IMAGE},
+};
+use anyhow::{Context, Result, ensure};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    process::{Child, ExitStatus},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Longest wait for something to be shown.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A command at a terminal of its own.
+struct Session {
+    child: Child,
+    master: File,
+    shown: mpsc::Receiver<Vec<u8>>,
+    text: String,
+}
+
+impl Session {
+    fn start(home: &Home<'_>, arguments: &[&str], rows: u16, columns: u16) -> Result<Self> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        tcsetwinsize(&master, size(rows, columns))?;
+        let name = ptsname(&master, Vec::new())?;
+        let slave = open(&*name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+        let slave = File::from(slave);
+        let mut command = home.wrapped(&["setsid", "--ctty", "--wait"], arguments);
+        let child = command
+            .env("TERM", "xterm")
+            .stdin(slave.try_clone()?)
+            .stdout(slave.try_clone()?)
+            .stderr(slave)
+            .spawn()
+            .context("setsid cannot be started (package util-linux)")?;
+        drop(command);
+        let master = File::from(master);
+        let mut reader = master.try_clone()?;
+        let (sender, shown) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // A terminal without users gives an error.
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                if sender.send(buffer.get(..count).unwrap_or_default().to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { child, master, shown, text: String::new() })
+    }
+
+    fn types(&mut self, text: &str) -> Result<()> {
+        Ok(self.master.write_all(text.as_bytes())?)
+    }
+
+    /// Waits until something is shown after what was waited for last.
+    fn see(&mut self, part: &str) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.text.find(part) {
+                self.text.drain(..at + part.len());
+                return Ok(());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(bytes) = self.shown.recv_timeout(left) else {
+                anyhow::bail!("{part:?} is not shown, but {:?}", self.text);
+            };
+            self.text.push_str(&String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    /// Types a line that prints a word, and waits for the word (not for its echo).
+    fn says(&mut self, line: &str, word: &str) -> Result<()> {
+        self.types(line)?;
+        self.types("\n")?;
+        self.see(&format!("\r\n{word}"))
+    }
+
+    fn end(mut self) -> Result<ExitStatus> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < end, "the session does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn size(rows: u16, columns: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
+    cases.case("a terminal has the size of ours, and follows it", |home| {
+        let mut session = Session::start(home, &["run", "--rm", "-it", IMAGE, "sh"], 33, 77)?;
+        session.says("stty size", "33 77\r\n")?;
+        tcsetwinsize(&session.master, size(44, 99))?;
+        session.says("sleep 0.3; stty size", "44 99\r\n")?;
+        session.types("exit 5\n")?;
+        ensure!(session.end()?.code() == Some(5), "the status is not the shell's");
+        Ok(())
+    });
+    cases.case("the terminal is the shell's, with job control", job_control);
+    cases.case("ctrl-c interrupts the job and not the shell", |home| {
+        let mut session = Session::start(home, &["run", "--rm", "-it", IMAGE, "sh"], 24, 80)?;
+        session.says("tty; test -t 0 && echo yes", "/dev/")?;
+        session.see("yes")?;
+        session.types("echo begun; sleep 100\n")?;
+        session.see("\r\nbegun")?;
+        session.types("\x03")?;
+        session.says("echo status $?", "status 130")?;
+        session.types("\x04")?;
+        session.end()?;
+        Ok(())
+    });
+    cases.case("detach keys leave the container running", detach);
+    cases.case("exec has a terminal of its own", |home| {
+        home.sleeper("execed")?;
+        let mut session = Session::start(home, &["exec", "-it", "execed", "sh"], 20, 60)?;
+        session.says("stty size", "20 60")?;
+        session.types("exit 7\n")?;
+        ensure!(session.end()?.code() == Some(7), "the status is not the shell's");
+        home.run(&["rm", "-f", "execed"]).succeeds()
+    });
+    Ok(())
+}
+
+fn job_control(home: &Home<'_>) -> Result<()> {
+    let mut session = Session::start(home, &["run", "--rm", "-it", IMAGE, "sh"], 24, 80)?;
+    session.types("echo begun; sleep 100\n")?;
+    session.see("\r\nbegun")?;
+    session.types("\x1a")?;
+    session.see("Stopped")?;
+    session.types("jobs\n")?;
+    session.see("Stopped")?;
+    session.types("bg\n")?;
+    session.says("jobs", "[1]")?;
+    session.types("fg\n")?;
+    session.see("sleep 100")?;
+    session.types("\x03")?;
+    session.says("echo status $?", "status 130")?;
+    session.types("exit 3\n")?;
+    ensure!(session.end()?.code() == Some(3), "the status is not the shell's");
+    Ok(())
+}
+
+fn detach(home: &Home<'_>) -> Result<()> {
+    let arguments = ["run", "-it", "--name", "detached", IMAGE, "sh"];
+    let mut session = Session::start(home, &arguments, 24, 80)?;
+    session.says("X=kept; echo here", "here")?;
+    session.types("\x10\x11")?;
+    ensure!(session.end()?.code() == Some(0), "detaching is no success");
+    home.run(&["ps"]).has("detached")?;
+    let mut session = Session::start(home, &["attach", "detached"], 24, 80)?;
+    session.says("echo $X", "kept")?;
+    session.types("exit 6\n")?;
+    ensure!(session.end()?.code() == Some(6), "the status is not the shell's");
+    home.run(&["rm", "detached"]).succeeds()
+}
