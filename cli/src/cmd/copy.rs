@@ -127,26 +127,25 @@ fn copy_out(container: &str, path: &str, target: &str) -> Result<()> {
     let beside = beside.unwrap_or(Path::new("."));
     let temporary = beside.join(format!(".mett-cp-{}", std::process::id()));
     fs::create_dir(&temporary).map_err(failed(target))?;
-    let unpacked = unpack(&mut incoming, &temporary).and_then(|()| adopt(&temporary, place));
-    let removed = fs::remove_dir_all(&temporary);
-    incoming.finish(unpacked.and(removed), target)
+    let unpacked = unpack(&mut incoming, &temporary).and_then(|()| {
+        let is_contents = path == "." || path.ends_with("/.");
+        if is_contents { fs::rename(&temporary, place) } else { adopt(&temporary, place) }
+    });
+    match fs::remove_dir_all(&temporary) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(failed(target)(cause)),
+        _ => {}
+    }
+    incoming.finish(unpacked, target)
 }
 
-/// Gives the only entry of a folder, or with `PATH/.` the folder itself, its final name.
+/// Gives the only entry of a folder its final name.
 fn adopt(folder: &Path, place: &Path) -> io::Result<()> {
-    let entries: Vec<PathBuf> =
-        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    match entries.as_slice() {
-        [only] if !(place.exists() && only.is_dir()) => fs::rename(only, place),
-        [] => Ok(()),
-        [_] => Err(io::Error::other("a directory cannot replace a file")),
-        all => {
-            fs::create_dir(place)?;
-            all.iter().try_for_each(|path| {
-                fs::rename(path, place.join(path.file_name().unwrap_or_default()))
-            })
-        }
+    let Some(entry) = fs::read_dir(folder)?.next() else { return Ok(()) };
+    let path = entry?.path();
+    if place.exists() && path.is_dir() {
+        return Err(io::Error::other("a directory cannot replace a file"));
     }
+    fs::rename(path, place)
 }
 
 /// Unpacks an archive below a folder.

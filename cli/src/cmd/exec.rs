@@ -35,27 +35,30 @@ pub(crate) struct Exec {
     /// Keys that detach.
     #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
     detach_keys: String,
-    /// The container.
-    container: String,
-    /// Command and arguments.
+    /// The container, the command and its arguments.
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
         required = true,
-        value_name = "COMMAND"
+        num_args = 2..,
+        value_names = ["CONTAINER", "COMMAND"]
     )]
-    command: Vec<String>,
+    words: Vec<String>,
 }
 
 impl Exec {
     pub(crate) fn run(self) -> Result<u8> {
+        let (container, command) = super::run::first_word(&self.words)?;
+        if command.is_empty() {
+            return Err(CliError::Usage("no command is named".to_owned()));
+        }
         let is_terminal = self.tty && !self.detach && std::io::stdin().is_terminal();
         if self.tty && self.interactive && !std::io::stdin().is_terminal() && !self.detach {
             return Err(CliError::Usage("the input device is not a TTY".to_owned()));
         }
         let size = self.tty.then(|| terminal::size().unwrap_or_default());
         let options = ExecOptions {
-            command: self.command,
+            command: command.to_vec(),
             environment: self.env,
             working_directory: self.workdir,
             user: self.user,
@@ -64,7 +67,8 @@ impl Exec {
             detach: self.detach,
         };
         let mut client = Client::connect()?;
-        client.request(Request::Exec { container: self.container, options: Box::new(options) })?;
+        client
+            .request(Request::Exec { container: container.clone(), options: Box::new(options) })?;
         let attach = attach::Options {
             stdin: self.interactive,
             terminal: is_terminal,

@@ -103,10 +103,14 @@ struct Container {
     #[arg(long, hide = true)]
     privileged: bool,
     /// An imported image's name, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG] or rootfs:DIR.
-    image: String,
-    /// Command and arguments, in place of the image's.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    /// Then the command and its arguments, in place of the image's: what follows the image is never an option of ours.
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_names = ["IMAGE", "COMMAND"]
+    )]
+    words: Vec<String>,
 }
 
 /// Run a command in a new container.
@@ -213,12 +217,13 @@ impl Run {
 impl Container {
     fn options(&self, auto_remove: bool) -> Result<CreateOptions> {
         self.refuse_later_options()?;
+        let (image, command) = first_word(&self.words)?;
         let directory = std::env::current_dir()
             .map_err(|cause| CliError::Io { what: "the working directory".to_owned(), cause })?;
         let mut options = CreateOptions {
-            image: self.image.clone(),
+            image: image.clone(),
             directory,
-            command: self.command.clone(),
+            command: command.to_vec(),
             name: self.name.clone(),
             environment: self.environment()?,
             working_directory: self.workdir.clone(),
@@ -299,6 +304,17 @@ impl Container {
                 .and_then(|limit| u64::try_from(limit).ok())
                 .filter(|limit| *limit > 0),
         })
+    }
+}
+
+/// The first word and those after it; an option that is not known has become the first word.
+pub(super) fn first_word(words: &[String]) -> Result<(&String, &[String])> {
+    match words.split_first() {
+        Some((first, _)) if first.starts_with('-') => Err(CliError::Usage(format!(
+            "unexpected argument '{first}' (`--help` lists the options)"
+        ))),
+        Some(split) => Ok(split),
+        None => Err(CliError::Usage("no image is named".to_owned())),
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     });
     cases.case("archives that are cut off", |home| truncated(bed, home));
     cases.case("a wrong digest", |home| {
-        let mut files = good(bed)?;
+        let mut files = good("wrong-digest")?;
         if let Some((_, bytes)) = files.get_mut(2)
             && let Some(byte) = bytes.get_mut(5000)
         {
@@ -42,13 +42,13 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         home.run(&["run", "--rm", &source, "true"]).refuses(125, "wrong digest")
     });
     cases.case("a missing layer", |home| {
-        let mut files = good(bed)?;
+        let mut files = good("missing")?;
         files.remove(2);
         let source = layout::write_folder(bed, "missing", &files)?;
         home.run(&["run", "--rm", &source, "true"]).refuses(125, "missing")
     });
     cases.case("an unknown compression", |home| {
-        let stored = Stored { compression: "+lz4", ..Stored::plain(oci::busybox_layer()?) };
+        let stored = Stored { compression: "+lz4", ..Stored::plain(unknown("lz4")?) };
         image(bed, home, "lz4", &[stored], "not supported")?;
         let xz = [b"\xfd7zXZ\0".as_slice(), &[0; 600]].concat();
         image(bed, home, "xz", &[Stored::plain(xz)], "xz")
@@ -60,7 +60,7 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     cases.case("a bomb", |home| bomb(bed, home));
     cases.case("programs that cannot run", |home| programs(bed, home));
     cases.case("another architecture", |home| {
-        let mut files = good(bed)?;
+        let mut files = good("foreign")?;
         for (_, bytes) in &mut files {
             // The configuration's digest changes with it, so the manifest's and the index's do.
             if bytes.starts_with(b"{\"architecture\"") {
@@ -84,10 +84,19 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     Ok(())
 }
 
-fn good(bed: &Bed) -> Result<Vec<(String, Vec<u8>)>> {
-    let _ = bed;
-    let layer = layout::store(oci::busybox_layer()?, Compression::Plain)?;
+/// The files of a layout whose layer no store has yet: one that is known is not read again.
+fn good(name: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    let layer = layout::store(unknown(name)?, Compression::Plain)?;
     oci::files(&[layer], &json!({ "Env": ["PATH=/bin"] }))
+}
+
+/// A layer that no store has yet.
+fn unknown(name: &str) -> Result<Vec<u8>> {
+    let mut layer = Layer::default();
+    layer.file("name", 0o644, name.as_bytes())?;
+    let noise = (0..200_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 23) as u8);
+    layer.file("noise", 0o644, &noise.collect::<Vec<u8>>())?;
+    layer.finish()
 }
 
 /// An image of these layers is refused for this reason.
@@ -97,15 +106,15 @@ fn image(bed: &Bed, home: &Home<'_>, name: &str, layers: &[Stored], reason: &str
 }
 
 fn truncated(bed: &Bed, home: &Home<'_>) -> Result<()> {
-    let whole = oci::archive(&good(bed)?)?;
+    let whole = oci::archive(&good("cut-off")?)?;
     let half =
         layout::write_file(bed, "half.tar", whole.get(..whole.len() / 2).unwrap_or_default())?;
     home.run(&["image", "import", &format!("oci-archive:{}", half.display())])
         .refuses(125, "truncated")?;
-    let mut gzip = layout::store(oci::busybox_layer()?, Compression::Gzip)?;
+    let mut gzip = layout::store(unknown("half-gzip")?, Compression::Gzip)?;
     gzip.bytes.truncate(gzip.bytes.len() / 2);
     image(bed, home, "half-gzip", &[gzip], "truncated")?;
-    let tar = oci::busybox_layer()?;
+    let tar = unknown("half-layer")?;
     let half = tar.get(..tar.len() / 2 / 512 * 512 + 100).unwrap_or_default().to_vec();
     image(bed, home, "half-layer", &[Stored::plain(half)], "truncated")
 }

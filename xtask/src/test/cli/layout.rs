@@ -80,7 +80,10 @@ pub(super) fn add_raw(
     for (place, byte) in name.iter_mut().zip(path) {
         *place = *byte;
     }
-    header.set_link_name(target)?;
+    // The name of a link's target is as raw as its own.
+    for (place, byte) in header.as_old_mut().linkname.iter_mut().zip(target.bytes()) {
+        *place = byte;
+    }
     header.set_cksum();
     Ok(layer.0.append(&header, bytes)?)
 }

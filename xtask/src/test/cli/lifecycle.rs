@@ -34,7 +34,7 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     });
     cases.case("names are unique, checked and can be changed", |home| {
         home.sleeper("first")?;
-        home.run(&["create", "--name", "first", IMAGE]).refuses(125, "already in use")?;
+        home.run(&["create", "--name", "first", IMAGE]).refuses(1, "already in use")?;
         home.run(&["create", "--name", "no/good", IMAGE])
             .refuses(125, "not a valid container name")?;
         home.run(&["rename", "first", "second"]).succeeds()?;

@@ -2,7 +2,7 @@
 
 use super::{
     Cases,
-    home::{Home, IMAGE},
+    home::{Home, IMAGE, until},
 };
 use anyhow::{Context, Result, ensure};
 use rustix::{
@@ -125,11 +125,12 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     });
     cases.case("the terminal is the shell's, with job control", job_control);
     cases.case("ctrl-c interrupts the job and not the shell", |home| {
-        let mut session = Session::start(home, &["run", "--rm", "-it", IMAGE, "sh"], 24, 80)?;
-        session.says("tty; test -t 0 && echo yes", "/dev/")?;
-        session.see("yes")?;
+        let arguments = ["run", "--rm", "-it", "--name", "typed", IMAGE, "sh"];
+        let mut session = Session::start(home, &arguments, 24, 80)?;
+        session.says("test -t 0 && echo yes", "yes")?;
         session.types("echo begun; sleep 100\n")?;
         session.see("\r\nbegun")?;
+        asleep(home, "typed")?;
         session.types("\x03")?;
         session.says("echo status $?", "status 130")?;
         session.types("\x04")?;
@@ -148,10 +149,20 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Waits until the shell's job is what it runs: before that, keys are the shell's own.
+fn asleep(home: &Home<'_>, name: &str) -> Result<()> {
+    until("the job has begun", || {
+        let text = home.run(&["top", name]).text();
+        Ok(text.lines().any(|line| line.trim_end().ends_with(" sleep 100")))
+    })
+}
+
 fn job_control(home: &Home<'_>) -> Result<()> {
-    let mut session = Session::start(home, &["run", "--rm", "-it", IMAGE, "sh"], 24, 80)?;
+    let arguments = ["run", "--rm", "-it", "--name", "jobs", IMAGE, "sh"];
+    let mut session = Session::start(home, &arguments, 24, 80)?;
     session.types("echo begun; sleep 100\n")?;
     session.see("\r\nbegun")?;
+    asleep(home, "jobs")?;
     session.types("\x1a")?;
     session.see("Stopped")?;
     session.types("jobs\n")?;
@@ -159,7 +170,8 @@ fn job_control(home: &Home<'_>) -> Result<()> {
     session.types("bg\n")?;
     session.says("jobs", "[1]")?;
     session.types("fg\n")?;
-    session.see("sleep 100")?;
+    // The list of jobs names it too, but not at the beginning of a line.
+    session.see("\r\nsleep 100")?;
     session.types("\x03")?;
     session.says("echo status $?", "status 130")?;
     session.types("exit 3\n")?;
