@@ -39,7 +39,11 @@ const REPLY: Slot = 11;
 const NOTIFICATION: Slot = 12;
 const GATE: Slot = 20;
 
+/// Whether accesses interleave is said for all tests at once, so one plays at a time.
+static PLAYING: Mutex<()> = Mutex::new(());
+
 fn orders(test: impl Fn() + Send + Sync + 'static) {
+    let _playing = PLAYING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let count = std::env::var("ORDERS").ok().and_then(|text| text.parse().ok()).unwrap_or(ORDERS);
     let mut config = shuttle::Config::new();
     config.stack_size = 1 << 20;
