@@ -2,6 +2,9 @@
 #include "check.h"
 #include <sys/resource.h>
 #include <sys/time.h>
+#include <elf.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/times.h>
 
@@ -22,6 +25,63 @@ CASE(clocks_go_forward, "clock_gettime(2)")
     struct timespec t;
     CHECK(clock_getres(CLOCK_MONOTONIC, &t) == 0);
     CHECK_ERRNO(clock_gettime(99, &t), EINVAL);
+}
+
+/* A function of the vDSO, found as a loader does: program headers, dynamic section, symbols. */
+static void *vdso(const char *name)
+{
+    char *base = (char *)getauxval(AT_SYSINFO_EHDR);
+    CHECK(base && !memcmp(base, ELFMAG, SELFMAG));
+    Elf64_Ehdr *header = (Elf64_Ehdr *)base;
+    Elf64_Phdr *part = (Elf64_Phdr *)(base + header->e_phoff);
+    char *bias = 0;
+    Elf64_Dyn *dynamic = 0;
+    for (int i = 0; i < header->e_phnum; i++) {
+        if (part[i].p_type == PT_LOAD) bias = base + part[i].p_offset - part[i].p_vaddr;
+        if (part[i].p_type == PT_DYNAMIC) dynamic = (Elf64_Dyn *)(base + part[i].p_offset);
+    }
+    CHECK(bias && dynamic);
+    char *strings = 0;
+    Elf64_Sym *symbols = 0;
+    size_t length = 0;
+    for (; dynamic->d_tag != DT_NULL; dynamic++) {
+        if (dynamic->d_tag == DT_STRTAB) strings = bias + dynamic->d_un.d_ptr;
+        if (dynamic->d_tag == DT_SYMTAB) symbols = (Elf64_Sym *)(bias + dynamic->d_un.d_ptr);
+        if (dynamic->d_tag == DT_STRSZ) length = dynamic->d_un.d_val;
+    }
+    CHECK(strings && symbols && length);
+    for (int i = 1; i < 64 && symbols[i].st_name < length; i++)
+        if (!strcmp(strings + symbols[i].st_name, name)) return bias + symbols[i].st_value;
+    return 0;
+}
+
+CASE(the_vdso_tells_the_time_of_the_system_calls, "vdso(7)")
+{
+    int (*gettime)(clockid_t, struct timespec *) = vdso("__vdso_clock_gettime");
+    int (*timeofday)(struct timeval *, void *) = vdso("__vdso_gettimeofday");
+    time_t (*seconds)(time_t *) = vdso("__vdso_time");
+    int (*cpu)(unsigned *, unsigned *, void *) = vdso("__vdso_getcpu");
+    CHECK(gettime && timeofday && seconds && cpu && !vdso("__vdso_none"));
+    clockid_t clocks[] = { CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_BOOTTIME };
+    for (int i = 0; i < 400; i++) {
+        struct timespec before, between, after;
+        clockid_t clock = clocks[i % 4];
+        CHECK(syscall(SYS_clock_gettime, clock, &before) == 0 && gettime(clock, &between) == 0 && syscall(SYS_clock_gettime, clock, &after) == 0);
+        CHECK(between.tv_nsec >= 0 && between.tv_nsec < 1000000000);
+        int64_t a = before.tv_sec * 1000000000ll + before.tv_nsec, b = between.tv_sec * 1000000000ll + between.tv_nsec;
+        CHECK(a <= b && b <= after.tv_sec * 1000000000ll + after.tv_nsec);
+    }
+    struct timespec t;
+    struct timeval tv;
+    time_t stored;
+    unsigned number = 9999;
+    CHECK(gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0 && t.tv_sec == 0 && gettime(99, &t) == -EINVAL);
+    CHECK(timeofday(&tv, 0) == 0 && llabs(tv.tv_sec - now(CLOCK_REALTIME) / 1000000000) <= 1 && tv.tv_usec >= 0 && tv.tv_usec < 1000000);
+    CHECK(llabs(seconds(&stored) - tv.tv_sec) <= 1 && llabs(stored - tv.tv_sec) <= 1);
+    CHECK(cpu(&number, 0, 0) == 0 && number < 4096);
+    pid_t pid = fork();
+    if (pid == 0) { struct timespec u; _exit(gettime(CLOCK_MONOTONIC, &u) || u.tv_sec < t.tv_sec); }
+    CHECK(wait_status(pid) == 0);
 }
 
 CASE(sleeping_lasts, "nanosleep(2)")

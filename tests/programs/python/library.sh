@@ -12,7 +12,7 @@ def processes():
     r = subprocess.run(["sh", "-c", "cat; echo err >&2; exit 3"], input=b"in", capture_output=True); print(r)
     p = subprocess.Popen(["sleep", "30"]); p.terminate(); print(p.wait())
     try: subprocess.run(["sleep", "30"], timeout=0.2)
-    except subprocess.TimeoutExpired as e: print("timeout", e.timeout)
+    except subprocess.TimeoutExpired as e: print("timeout", e.cmd)
     print(subprocess.check_output("seq 1 1000 | tail -1", shell=True), subprocess.getstatusoutput("exit 5"))
     with concurrent.futures.ProcessPoolExecutor(3) as pool: print("pool", list(pool.map(pow, range(10), [2] * 10)))
     ctx = multiprocessing.get_context("fork"); q = ctx.Queue(); ps = [ctx.Process(target=q.put, args=(i,)) for i in range(4)]; [p.start() for p in ps]; print(sorted(q.get() for _ in ps)); [p.join() for p in ps]

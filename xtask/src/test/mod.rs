@@ -4,6 +4,8 @@
 
 mod applets;
 mod cli;
+mod container;
+mod cpython;
 mod debian;
 mod kernel;
 mod programs;
@@ -21,7 +23,7 @@ pub(crate) use tally::Tally;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, debian, cli, bench, tcb, check. All if none is named.
+    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, debian, cpython, cli, bench, tcb, check. All if none is named.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// Lives of the soak among the attacks, on each machine: 20000 is a long one.
@@ -33,6 +35,12 @@ pub(crate) struct Arguments {
     /// Also what takes long (the suite cli: 2,000 starts in a row).
     #[arg(long)]
     long: bool,
+    /// Of the suite cpython, run every Nth file from the Ith (from 1): I/N.
+    #[arg(long, default_value = "1/1")]
+    shard: cpython::Shard,
+    /// Of the suite cpython, keep the results that are there.
+    #[arg(long)]
+    resume: bool,
 }
 
 /// A suite adds what it ran to the tally; an error counts as one failure.
@@ -49,6 +57,16 @@ const SUITES: &[Suite] = &[
     ("programs", |root, _, tally| programs::run(root, &mett(root)?, tally)),
     ("applets", |root, _, tally| applets::run(root, &mett(root)?, tally)),
     ("debian", |root, arguments, tally| debian::run(root, &mett(root)?, &arguments.filter, tally)),
+    ("cpython", |root, arguments, tally| {
+        let which = cpython::Which {
+            // By itself the suite is all of CPython's; among the others, the list that is quick enough.
+            is_listed: arguments.suite.is_empty(),
+            filter: &arguments.filter,
+            shard: arguments.shard,
+            resume: arguments.resume,
+        };
+        cpython::run(root, &mett(root)?, &which, tally)
+    }),
     ("cli", |root, arguments, tally| cli::run(root, &arguments.filter, arguments.long, tally)),
     ("bench", |root, _, tally| {
         // What a figure is, and how it has changed, is printed and no failure; a figure that cannot be trusted is one.
