@@ -57,7 +57,7 @@ pub fn now() -> u64 {
 #[inline]
 #[must_use]
 pub fn nanoseconds(ticks: u64) -> u64 {
-    u64::try_from(u128::from(ticks) * u128::from(load().2) >> FRACTION).unwrap_or(u64::MAX)
+    u64::try_from((u128::from(ticks) * u128::from(load().2)) >> FRACTION).unwrap_or(u64::MAX)
 }
 
 /// Ticks of a number of nanoseconds, rounded up.

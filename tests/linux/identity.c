@@ -1,6 +1,7 @@
 /* Users, groups, and what /proc and uname tell. */
 #include "check.h"
 #include <grp.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
@@ -66,4 +67,19 @@ CASE(names_of_threads, "prctl(2)")
     char name[16];
     CHECK(prctl(PR_SET_NAME, "a name") == 0 && prctl(PR_GET_NAME, name) == 0 && !strcmp(name, "a name"));
     CHECK_ERRNO(prctl(12345), EINVAL);
+}
+
+CASE(scheduling_names_threads_that_are, "sched_setscheduler(2)")
+{
+    struct sched_param p = { 7 };
+    cpu_set_t set;
+    CHECK(sched_getscheduler(0) == SCHED_OTHER && sched_getscheduler(getpid()) == SCHED_OTHER);
+    CHECK(sched_getparam(0, &p) == 0 && p.sched_priority == 0);
+    CHECK(sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) >= 1 && sched_setaffinity(0, sizeof set, &set) == 0);
+    CHECK_ERRNO(sched_getscheduler(-1), EINVAL);
+    CHECK_ERRNO(sched_getparam(-1, &p), EINVAL);
+    CHECK_ERRNO(sched_setscheduler(-1, SCHED_OTHER, &p), EINVAL);
+    CHECK_ERRNO(sched_getscheduler(4000000), ESRCH);
+    CHECK_ERRNO(sched_getaffinity(-1, sizeof set, &set), ESRCH);
+    CHECK_ERRNO(sched_setaffinity(-1, sizeof set, &set), ESRCH);
 }

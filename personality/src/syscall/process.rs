@@ -854,7 +854,17 @@ pub(super) fn rseq(call: &mut Call<'_>) -> Outcome {
     Err(Errno::ENOSYS.into())
 }
 
+/// Checks that a call of sched(7) names a thread there is; a negative number is no name for some calls.
+fn check_scheduled(call: &Call<'_>, negative: Errno) -> Result<(), Errno> {
+    match call.int(0) {
+        0 => Ok(()),
+        tid if tid < 0 => Err(negative),
+        tid => call.system.processes.task(tid).map(|_| ()).ok_or(Errno::ESRCH),
+    }
+}
+
 pub(super) fn sched_setaffinity(call: &mut Call<'_>) -> Outcome {
+    check_scheduled(call, Errno::ESRCH)?;
     let mask: u64 = guest::read(call.argument(2))?;
     if mask & 1 == 0 && mask == 0 {
         return Err(Errno::EINVAL.into());
@@ -864,6 +874,7 @@ pub(super) fn sched_setaffinity(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn sched_getaffinity(call: &mut Call<'_>) -> Outcome {
+    check_scheduled(call, Errno::ESRCH)?;
     if call.argument(1) < 8 {
         return Err(Errno::EINVAL.into());
     }
@@ -872,11 +883,13 @@ pub(super) fn sched_getaffinity(call: &mut Call<'_>) -> Outcome {
     Ok(8)
 }
 
-pub(super) fn sched_getscheduler(_call: &mut Call<'_>) -> Outcome {
+pub(super) fn sched_getscheduler(call: &mut Call<'_>) -> Outcome {
+    check_scheduled(call, Errno::EINVAL)?;
     Ok(0)
 }
 
 pub(super) fn sched_setscheduler(call: &mut Call<'_>) -> Outcome {
+    check_scheduled(call, Errno::EINVAL)?;
     match call.argument(1) {
         0 | 3 | 5 => Ok(0),
         1 | 2 => Err(Errno::EPERM.into()),
@@ -885,6 +898,7 @@ pub(super) fn sched_setscheduler(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn sched_getparam(call: &mut Call<'_>) -> Outcome {
+    check_scheduled(call, Errno::EINVAL)?;
     guest::write(call.argument(1), &0_u32)?;
     Ok(0)
 }
