@@ -105,11 +105,10 @@ impl Port {
             return Ok(0);
         }
         let head = self.word(self.incoming.head).load(Ordering::Relaxed);
-        for (index, byte) in buffer.iter_mut().take(count).enumerate() {
-            let at = self.incoming.data + (head.wrapping_add(index as u32) % CAPACITY) as usize;
-            // SAFETY: the index is inside the ring, which is inside the view; the other side may write it meanwhile, which yields any byte.
-            *byte = unsafe { self.view.pointer().add(at).read_volatile() };
-        }
+        let (first, second) = buffer.split_at_mut(count.min(until_end(head)));
+        self.view.read(self.incoming.data + place(head), first).map_err(|_| Broken)?;
+        let rest = second.get_mut(..count - first.len()).unwrap_or_default();
+        self.view.read(self.incoming.data, rest).map_err(|_| Broken)?;
         self.word(self.incoming.head).store(head.wrapping_add(count as u32), Ordering::Release);
         self.ring();
         Ok(count)
@@ -125,11 +124,10 @@ impl Port {
             return Ok(0);
         }
         let tail = self.word(self.outgoing.tail).load(Ordering::Relaxed);
-        for (index, byte) in bytes.iter().take(count).enumerate() {
-            let at = self.outgoing.data + (tail.wrapping_add(index as u32) % CAPACITY) as usize;
-            // SAFETY: as in `read`.
-            unsafe { self.view.pointer().add(at).write_volatile(*byte) };
-        }
+        let (first, second) = bytes.split_at(count.min(until_end(tail)));
+        self.view.write(self.outgoing.data + place(tail), first).map_err(|_| Broken)?;
+        let rest = second.get(..count - first.len()).unwrap_or_default();
+        self.view.write(self.outgoing.data, rest).map_err(|_| Broken)?;
         self.word(self.outgoing.tail).store(tail.wrapping_add(count as u32), Ordering::Release);
         self.ring();
         Ok(count)
@@ -155,4 +153,14 @@ impl Port {
 
 fn check(used: u32) -> core::result::Result<usize, Broken> {
     if used > CAPACITY { Err(Broken) } else { Ok(used as usize) }
+}
+
+/// Where a count of bytes is in its ring.
+const fn place(count: u32) -> usize {
+    (count % CAPACITY) as usize
+}
+
+/// Bytes from there to the ring's end.
+const fn until_end(count: u32) -> usize {
+    CAPACITY as usize - place(count)
 }

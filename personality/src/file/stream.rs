@@ -52,11 +52,11 @@ impl Stream {
     }
     /// The daemon takes output.
     pub fn take(&self, limit: usize) -> Vec<u8> {
-        let mut bytes = self.bytes.borrow_mut();
-        let count = bytes.len().min(limit);
-        let taken = bytes.drain(..count).collect();
-        drop(bytes);
-        self.queue.wake();
+        let taken = self.front(limit);
+        if !taken.is_empty() {
+            self.bytes.borrow_mut().drain(..taken.len());
+            self.queue.wake();
+        }
         taken
     }
 
@@ -70,8 +70,7 @@ impl Stream {
         non_blocking: bool,
         waiter: Waiter,
     ) -> Result<usize, Stop> {
-        let mut bytes = self.bytes.borrow_mut();
-        if bytes.is_empty() {
+        if self.bytes.borrow().is_empty() {
             if self.has_ended.get() || sink.room() == 0 {
                 return Ok(0);
             }
@@ -81,12 +80,20 @@ impl Stream {
             self.queue.join(waiter);
             return Err(WAIT);
         }
-        let count = bytes.len().min(sink.room());
-        let taken: Vec<u8> = bytes.iter().take(count).copied().collect();
+        let taken = self.front(sink.room());
         sink.put(&taken)?;
-        bytes.drain(..count);
-        self.taken.set(self.taken.get() + count as u32);
-        Ok(count)
+        self.bytes.borrow_mut().drain(..taken.len());
+        self.taken.set(self.taken.get() + taken.len() as u32);
+        Ok(taken.len())
+    }
+
+    /// A copy of the first bytes.
+    fn front(&self, limit: usize) -> Vec<u8> {
+        let bytes = self.bytes.borrow();
+        let (first, second) = bytes.as_slices();
+        let first = first.get(..limit).unwrap_or(first);
+        let second = second.get(..limit - first.len()).unwrap_or(second);
+        [first, second].concat()
     }
 
     /// A program writes.
