@@ -133,7 +133,8 @@ fn interrupted(bed: &Bed) -> Result<()> {
     let source = format!("oci-archive:{}", bed.archive.display());
     for milliseconds in [5, 30, 80, 150, 300, 600] {
         let child = home
-            .command(&["run", "--rm", &source, "sleep", "1000"])
+            // Under an init, because process 1 does not die of signals it does not handle.
+            .command(&["run", "--rm", "--init", &source, "sleep", "1000"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
