@@ -148,20 +148,25 @@ pub(crate) struct Create {
 impl Create {
     pub(crate) fn run(self) -> Result<u8> {
         let mut client = Client::connect()?;
-        let id = create(&mut client, &self.container, self.rm)?;
+        let id = create(&mut client, &self.container, self.rm, false)?;
         say!("{id}");
         Ok(0)
     }
 }
 
 /// Creates a container; its identity.
-fn create(client: &mut Client, container: &Container, auto_remove: bool) -> Result<String> {
+fn create(
+    client: &mut Client,
+    container: &Container,
+    auto_remove: bool,
+    starts_next: bool,
+) -> Result<String> {
     if let Some(file) = &container.cidfile
         && file.exists()
     {
         return Err(CliError::Usage(format!("the container ID file {} exists", file.display())));
     }
-    let options = container.options(auto_remove)?;
+    let options = CreateOptions { starts_next, ..container.options(auto_remove)? };
     let id = match client.ask(Request::Create(Box::new(options)))? {
         Reply::Name(id) => id,
         other => return Err(CliError::Cut(format!("unexpected answer {other:?}"))),
@@ -191,7 +196,7 @@ impl Run {
             return Err(CliError::Usage("the input device is not a TTY".to_owned()));
         }
         let mut client = Client::connect()?;
-        let id = create(&mut client, &self.container, self.rm)?;
+        let id = create(&mut client, &self.container, self.rm, true)?;
         if self.detach {
             client.ask(Request::Start { container: id.clone(), attach: None })?;
             say!("{id}");

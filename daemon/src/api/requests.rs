@@ -209,6 +209,8 @@ pub struct CreateOptions {
     pub tmpfs: Vec<TmpfsMount>,
     /// Remove the container when it ends.
     pub auto_remove: bool,
+    /// The client starts it next: if it goes away before it has, a container that removes itself is removed.
+    pub starts_next: bool,
     /// A small init as process 1.
     pub init: bool,
     /// Labels.

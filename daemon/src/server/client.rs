@@ -3,6 +3,7 @@
 use super::handle;
 use crate::{
     api::{FromDaemon, Hello, Progress, Reply, ToDaemon},
+    container::Container,
     controller::Daemon,
     error::DaemonError,
 };
@@ -38,6 +39,8 @@ pub(super) struct Conversation {
     pub(super) outgoing: Outgoing,
     /// The request was to end the daemon.
     pub(super) ends_daemon: bool,
+    /// A container that removes itself, which the client is about to start.
+    pub(super) unstarted: Option<Arc<Container>>,
 }
 
 /// The way to a client; clones lead to the same client.
@@ -110,8 +113,10 @@ impl Client {
             left.send_replace(true);
         });
         let outgoing = Outgoing { queue, gone };
-        let mut conversation = Conversation { incoming, outgoing, ends_daemon: false };
+        let mut conversation =
+            Conversation { incoming, outgoing, ends_daemon: false, unstarted: None };
         conversation.run(daemon).await;
+        conversation.remove_unstarted(daemon).await;
         let ends_daemon = conversation.ends_daemon;
         drop(conversation);
         reading.abort();
@@ -133,6 +138,14 @@ impl Conversation {
             if !self.outgoing.send(answer).await || self.ends_daemon {
                 return;
             }
+        }
+    }
+
+    /// Removes what the client wanted to start and did not.
+    async fn remove_unstarted(&mut self, daemon: &Arc<Daemon>) {
+        let Some(container) = self.unstarted.take() else { return };
+        if let Err(error) = daemon.remove(&container, false).await {
+            tracing::warn!(%error, container = container.id, "it was not started and stays");
         }
     }
 

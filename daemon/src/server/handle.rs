@@ -39,9 +39,15 @@ pub(super) async fn handle(
             let outgoing = client.outgoing.clone();
             let report = move |progress| outgoing.progress(progress);
             let container = daemon.create(&options, Box::new(report)).await?;
+            if options.starts_next && options.auto_remove {
+                client.unstarted = Some(Arc::clone(&container));
+            }
             Ok(Reply::Name(container.id.clone()))
         }
-        Request::Start { container, attach } => start(daemon, client, &container, attach).await,
+        Request::Start { container, attach } => {
+            client.unstarted = None;
+            start(daemon, client, &container, attach).await
+        }
         Request::Attach { container, options } => {
             let container = daemon.find(&container)?;
             let attachment = daemon.attach(&container)?;
