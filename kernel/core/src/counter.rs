@@ -48,8 +48,7 @@ pub const COUNT: usize = NAMES.len();
 #[repr(align(64))]
 struct Values([AtomicU64; COUNT]);
 
-static VALUES: [Values; MAX_CPUS] =
-    [const { Values([const { AtomicU64::new(0) }; COUNT]) }; MAX_CPUS];
+static VALUES: [Values; MAX_CPUS] = [const { Values([const { AtomicU64::new(0) }; COUNT]) }; MAX_CPUS];
 
 /// Adds to this CPU's share of a counter.
 #[inline]

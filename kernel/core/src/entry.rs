@@ -201,8 +201,7 @@ fn resolve_guest(guest: &Space, address: u64, code: u64) -> Result<(), Error> {
 
 fn guest_exception(thread: Borrow<'_, Thread>, vector: u8, address: u64, code: u64, entry: &Entry) {
     let exit = if vector == PAGE_FAULT {
-        let resolved =
-            thread.guest().is_some_and(|guest| resolve_guest(&guest, address, code).is_ok());
+        let resolved = thread.guest().is_some_and(|guest| resolve_guest(&guest, address, code).is_ok());
         if resolved {
             return;
         }

@@ -36,8 +36,7 @@ struct Local {
 }
 
 static MAP: Once<Map> = Once::new();
-static LOCAL: PerCpu<Local> =
-    machine::per_cpu!(Local { stack: [0; STACK], depth: 0, region: None });
+static LOCAL: PerCpu<Local> = machine::per_cpu!(Local { stack: [0; STACK], depth: 0, region: None });
 static TOTAL: AtomicU32 = AtomicU32::new(0);
 
 /// Takes over the free RAM that boot found.
@@ -68,9 +67,8 @@ pub fn total() -> u32 {
 /// Frames free in the shared map (not counting the CPUs' stacks).
 #[must_use]
 pub fn free_count() -> u64 {
-    MAP.get().map_or(0, |map| {
-        map.regions.iter().map(|word| word.load(Ordering::Relaxed) & (RESERVED - 1)).sum()
-    })
+    MAP.get()
+        .map_or(0, |map| map.regions.iter().map(|word| word.load(Ordering::Relaxed) & (RESERVED - 1)).sum())
 }
 
 /// Takes a frame. Its contents are undefined.
@@ -118,11 +116,7 @@ impl Map {
         while number < end {
             let word_end = (number | 63).saturating_add(1).min(end);
             let count = word_end - number;
-            let mask = if count == u64::BITS {
-                u64::MAX
-            } else {
-                ((1 << count) - 1) << (number % u64::BITS)
-            };
+            let mask = if count == u64::BITS { u64::MAX } else { ((1 << count) - 1) << (number % u64::BITS) };
             if let (Some(bits), Some(region)) =
                 (self.bits.get((number / 64) as usize), self.region(number / REGION))
             {
@@ -162,10 +156,8 @@ impl Map {
         }
         let count = self.regions.len() as u32;
         // CPUs that have no region yet begin at different places.
-        let start = local
-            .region
-            .take()
-            .unwrap_or(machine::cpu() as u32 * count / machine::cpu_count().max(1) as u32);
+        let start =
+            local.region.take().unwrap_or(machine::cpu() as u32 * count / machine::cpu_count().max(1) as u32);
         for step in 0..count {
             let region = (start + step) % count;
             if self.reserve(region) {
@@ -200,8 +192,7 @@ impl Map {
 
     /// Takes up to a refill of frames from one word of a region that has some.
     fn take_from(&self, region: u32, local: &mut Local) {
-        if self.region(region).is_none_or(|word| word.load(Ordering::Relaxed) & (RESERVED - 1) == 0)
-        {
+        if self.region(region).is_none_or(|word| word.load(Ordering::Relaxed) & (RESERVED - 1) == 0) {
             return;
         }
         for index in region * REGION_WORDS..(region + 1) * REGION_WORDS {

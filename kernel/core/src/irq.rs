@@ -46,9 +46,7 @@ impl Irq {
         bit: u8,
     ) -> Result<(Ref<Self>, u64, u64), Error> {
         let (vector, address, data) = match source {
-            Source::Line(line, trigger) => {
-                (machine::irq_route(line, trigger).map_err(refused)?, 0, 0)
-            }
+            Source::Line(line, trigger) => (machine::irq_route(line, trigger).map_err(refused)?, 0, 0),
             Source::Message => {
                 let message = machine::irq_vector().ok_or(Error::NotPresent)?;
                 (message.vector, message.address, u64::from(message.data))

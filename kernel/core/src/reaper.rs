@@ -65,9 +65,7 @@ pub fn work(entry: &Entry) -> bool {
 fn reap(object: &AnyRef, entry: &Entry, work: &mut Work) -> bool {
     let object = object.borrow();
     match object.kind() {
-        Kind::Domain => {
-            object.downcast::<Domain>().is_none_or(|domain| Domain::reap(domain, entry, work))
-        }
+        Kind::Domain => object.downcast::<Domain>().is_none_or(|domain| Domain::reap(domain, entry, work)),
         Kind::Space => object.downcast::<Space>().is_none_or(|space| Space::reap(space, work)),
         Kind::Endpoint => object.downcast::<Endpoint>().is_none_or(|endpoint| endpoint.reap(work)),
         Kind::Gate => object.downcast::<Gate>().is_none_or(|gate| gate.reap(work)),

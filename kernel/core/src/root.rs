@@ -53,15 +53,11 @@ impl Module {
     fn read<T: FromBytes, const N: usize>(&self, offset: u64) -> Result<T, BootError> {
         let mut bytes = [0; N];
         for (index, byte) in bytes.iter_mut().enumerate() {
-            let at = offset
-                .checked_add(index as u64)
-                .ok_or(BootError::BadModule("an offset overflows"))?;
+            let at = offset.checked_add(index as u64).ok_or(BootError::BadModule("an offset overflows"))?;
             let page = u32::try_from(at >> PAGE_SHIFT)
                 .map_err(|_| BootError::BadModule("an offset is too large"))?;
-            let number =
-                self.range.start.checked_add(page).filter(|number| *number < self.range.end);
-            let frame =
-                Frame::new(number.ok_or(BootError::BadModule("a table leaves the module"))?);
+            let number = self.range.start.checked_add(page).filter(|number| *number < self.range.end);
+            let frame = Frame::new(number.ok_or(BootError::BadModule("a table leaves the module"))?);
             let place = (at % PAGE_SIZE) as usize;
             let word = machine::table(frame)
                 .get(place / 8)
@@ -91,20 +87,16 @@ pub(crate) fn start(entry: &Entry) -> Result<Ref<Domain>, BootError> {
     let range = machine::boot_memory().module.ok_or(BootError::NoModule)?;
     let module = Module { range };
     let header = module.header()?;
-    let program: Program =
-        module.read::<Program, { size_of::<Program>() }>(size_of::<Header>() as u64)?;
+    let program: Program = module.read::<Program, { size_of::<Program>() }>(size_of::<Header>() as u64)?;
     let pages = range.end.saturating_sub(range.start);
-    let domain =
-        Domain::root(u64::from(frames::total()) + u64::from(pages)).ok_or(Error::OutOfFrames)?;
+    let domain = Domain::root(u64::from(frames::total()) + u64::from(pages)).ok_or(Error::OutOfFrames)?;
     let space = module_space(&domain, range)?;
     let home_space = Space::create(&domain, SpaceUse::Home, None, false)?;
-    let segments =
-        size_of::<Header>() as u64 + u64::from(header.program_count) * size_of::<Program>() as u64;
+    let segments = size_of::<Header>() as u64 + u64::from(header.program_count) * size_of::<Program>() as u64;
     for index in 0..program.segment_count {
         let at = u64::from(program.first_segment) + u64::from(index);
-        let segment = module.read::<Segment, { size_of::<Segment>() }>(
-            segments + at * size_of::<Segment>() as u64,
-        )?;
+        let segment =
+            module.read::<Segment, { size_of::<Segment>() }>(segments + at * size_of::<Segment>() as u64)?;
         map_segment(&home_space, &space, &segment, entry)?;
     }
     let stack = (home::STACK_TOP - home::STACK_SIZE) >> PAGE_SHIFT;
@@ -154,8 +146,8 @@ fn map_segment(
     segment: &Segment,
     entry: &Entry,
 ) -> Result<(), BootError> {
-    let access = Access::from_bits(segment.access)
-        .ok_or(BootError::BadModule("a segment's access is unknown"))?;
+    let access =
+        Access::from_bits(segment.access).ok_or(BootError::BadModule("a segment's access is unknown"))?;
     if access.contains(Access::WRITE | Access::EXECUTE) {
         return Err(BootError::BadModule("a segment is writable and executable"));
     }
@@ -169,8 +161,7 @@ fn map_segment(
         let from = module.check(segment.file_offset, segment.file_pages)?;
         while done < segment.file_pages {
             let (to, from, pages) = (to + done, from + done, segment.file_pages - done);
-            let mapping =
-                Mapping { to, from, pages, mode, access, may_execute: true, shared: false };
+            let mapping = Mapping { to, from, pages, mode, access, may_execute: true, shared: false };
             done += map::map(home.borrow(), module.borrow(), mapping, entry)?;
         }
     }

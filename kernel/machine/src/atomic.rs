@@ -12,8 +12,7 @@ pub use core::sync::atomic::{
 
 #[cfg(feature = "interleave")]
 pub use interleaved::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, fence,
-    interleave,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, fence, interleave,
 };
 
 #[cfg(feature = "interleave")]

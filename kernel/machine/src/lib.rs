@@ -43,23 +43,20 @@ mod x86;
 
 #[cfg(not(target_os = "none"))]
 pub use fake::{
-    Context, Machine, VECTOR_FRAMES, boot_memory, boot_words, copy, cpu, cpu_count,
-    device_range_allowed, flush_all, flush_page, frame_of, frame_pointer, frame_words, idle,
-    interrupt, irq_free, irq_route, irq_unmask, irq_vector, kernel_entries, log_bytes, now, on_cpu,
-    poll_interrupts, port_access, power, protections, random, relax, resume, resume_none,
-    set_timer, table, ticks_per_second, zero,
+    Context, Machine, VECTOR_FRAMES, boot_memory, boot_words, copy, cpu, cpu_count, device_range_allowed,
+    flush_all, flush_page, frame_of, frame_pointer, frame_words, idle, interrupt, irq_free, irq_route,
+    irq_unmask, irq_vector, kernel_entries, log_bytes, now, on_cpu, poll_interrupts, port_access, power,
+    protections, random, relax, resume, resume_none, set_timer, table, ticks_per_second, zero,
 };
 pub use percpu::{CpuCell, PerCpu};
 pub use types::{
-    BootMemory, CpuId, DEVICE_VECTORS, FRAME_WORDS, Frame, FrameRange, Interrupt, Ipi, MAX_CPUS,
-    MAX_RANGES, MachineError, Message, Mode, PowerAction, REGISTERS, Reg, Roots, Table, Trigger,
-    Vector, entry,
+    BootMemory, CpuId, DEVICE_VECTORS, FRAME_WORDS, Frame, FrameRange, Interrupt, Ipi, MAX_CPUS, MAX_RANGES,
+    MachineError, Message, Mode, PowerAction, REGISTERS, Reg, Roots, Table, Trigger, Vector, entry,
 };
 #[cfg(target_os = "none")]
 pub use x86::{
-    Context, VECTOR_FRAMES, boot_memory, boot_words, copy, cpu, cpu_count, device_range_allowed,
-    flush_all, flush_page, frame_of, frame_pointer, frame_words, idle, interrupt, irq_free,
-    irq_route, irq_unmask, irq_vector, kernel_entries, log_bytes, now, poll_interrupts,
-    port_access, power, protections, random, relax, resume, resume_none, set_timer, stop, table,
-    ticks_per_second, zero,
+    Context, VECTOR_FRAMES, boot_memory, boot_words, copy, cpu, cpu_count, device_range_allowed, flush_all,
+    flush_page, frame_of, frame_pointer, frame_words, idle, interrupt, irq_free, irq_route, irq_unmask,
+    irq_vector, kernel_entries, log_bytes, now, poll_interrupts, port_access, power, protections, random,
+    relax, resume, resume_none, set_timer, stop, table, ticks_per_second, zero,
 };

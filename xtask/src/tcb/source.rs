@@ -1,4 +1,5 @@
-//! Counts the code lines of a source file: no blank lines, no comments, nothing under `#[cfg(test)]`.
+//! Counts the code lines of a source file as they are compiled for the machine: no blank lines, no comments, nothing that only tests, the host or the
+//! generated manual have.
 
 use serde::Serialize;
 
@@ -23,7 +24,7 @@ impl Count {
 pub(super) fn count(text: &str, is_rust: bool) -> Count {
     let mut code = strip(text, is_rust);
     if is_rust {
-        remove_tests(&mut code);
+        remove_left_out(&mut code);
     }
     let lines =
         code.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
@@ -35,7 +36,7 @@ pub(super) fn count(text: &str, is_rust: bool) -> Count {
 /// A Rust file's code, its lines where they were.
 pub(super) fn code(text: &str) -> String {
     let mut code = strip(text, true);
-    remove_tests(&mut code);
+    remove_left_out(&mut code);
     String::from_utf8_lossy(&code).into_owned()
 }
 
@@ -84,10 +85,21 @@ fn strip(text: &str, is_rust: bool) -> Vec<u8> {
                 continue;
             }
         }
-        let kept = bytes[begin..index.min(bytes.len())].iter();
-        code.extend(kept.map(|byte| if *byte == b'\n' { b'\n' } else { b'_' }));
+        let kept = &bytes[begin..index.min(bytes.len())];
+        if is_name(kept) {
+            // The value of a `cfg`.
+            code.extend(kept);
+            continue;
+        }
+        code.extend(kept.iter().map(|byte| if *byte == b'\n' { b'\n' } else { b'_' }));
     }
     code
+}
+
+/// Whether a literal is a string of one word (but for the one that is counted).
+fn is_name(literal: &[u8]) -> bool {
+    let inside = literal.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    inside.is_some_and(|name| name != b"unsafe" && name.iter().all(|byte| is_word(*byte)))
 }
 
 fn is_word(byte: u8) -> bool {
@@ -142,37 +154,51 @@ fn end_of_character(bytes: &[u8], begin: usize) -> usize {
     if bytes.get(begin + 1 + width) == Some(&b'\'') { begin + 2 + width } else { begin + 1 }
 }
 
-/// Blanks every item that follows `#[cfg(test)]`.
-fn remove_tests(code: &mut [u8]) {
-    const MARK: &[u8] = b"#[cfg(test)]";
-    let mut from = 0;
-    while let Some(begin) =
-        code[from..].windows(MARK.len()).position(|window| window == MARK).map(|at| at + from)
-    {
-        let mut end = begin + MARK.len();
-        let mut depth = 0_usize;
-        while let Some(byte) = code.get(end) {
-            end += 1;
-            match byte {
-                b'{' | b'(' | b'[' => depth += 1,
-                b')' | b']' => depth = depth.saturating_sub(1),
-                b'}' => {
-                    depth = depth.saturating_sub(1);
-                    if depth == 0 {
-                        break;
-                    }
+/// What stands before an item that the machine's programs do not have.
+const LEFT_OUT: [&[u8]; 4] = [
+    b"#[cfg(test)]",
+    b"#[cfg(not(target_os = \"none\"))]",
+    b"#[cfg(feature = \"manual\")]",
+    b"#[cfg(feature = \"interleave\")]",
+];
+
+/// Blanks every item that is left out, up to the end of its body or its semicolon.
+fn remove_left_out(code: &mut [u8]) {
+    for mark in LEFT_OUT {
+        let mut from = 0;
+        while let Some(begin) =
+            code[from..].windows(mark.len()).position(|window| window == mark).map(|at| at + from)
+        {
+            let end = end_of_item(code, begin + mark.len());
+            for byte in &mut code[begin..end] {
+                if *byte != b'\n' {
+                    *byte = b' ';
                 }
-                b';' if depth == 0 => break,
-                _ => {}
             }
+            from = end;
         }
-        for byte in &mut code[begin..end] {
-            if *byte != b'\n' {
-                *byte = b' ';
-            }
-        }
-        from = end;
     }
+}
+
+fn end_of_item(code: &[u8], begin: usize) -> usize {
+    let mut end = begin;
+    let mut depth = 0_usize;
+    while let Some(byte) = code.get(end) {
+        end += 1;
+        match byte {
+            b'{' | b'(' | b'[' => depth += 1,
+            b')' | b']' => depth = depth.saturating_sub(1),
+            b'}' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    break;
+                }
+            }
+            b';' if depth == 0 => break,
+            _ => {}
+        }
+    }
+    end
 }
 
 #[cfg(test)]
@@ -181,6 +207,14 @@ mod tests {
 
     fn lines(text: &str) -> usize {
         count(text, true).lines
+    }
+
+    #[test]
+    fn what_only_the_host_has_does_not_count() {
+        let host = "#[cfg(not(target_os = \"none\"))]\nfn reset() {\n    a();\n}\n";
+        assert_eq!(lines(&format!("fn a() {{}}\n{host}fn b() {{}}\n")), 2);
+        assert_eq!(lines("#[cfg(target_os = \"none\")]\nfn a() {}\n"), 2);
+        assert_eq!(lines("#[cfg(feature = \"manual\")]\nuse a;\nfn b() {}\n"), 1);
     }
 
     #[test]

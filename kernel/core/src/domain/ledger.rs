@@ -75,11 +75,7 @@ impl Ledger {
         Self { accounts: limits.array().map(|limit| Account { used: 0, drawn: 0, limit, peak: 0 }) }
     }
 
-    pub(super) fn charge(
-        &mut self,
-        amounts: Amounts,
-        parent: Option<&Ref<Domain>>,
-    ) -> Result<(), Error> {
+    pub(super) fn charge(&mut self, amounts: Amounts, parent: Option<&Ref<Domain>>) -> Result<(), Error> {
         if let Err(error) = self.draw(amounts, parent) {
             // What was drawn for the resources before the one that failed goes back.
             self.discharge(Amounts::default(), parent);
@@ -100,11 +96,7 @@ impl Ledger {
                 continue;
             }
             let error = if index == 0 { Error::OutOfFrames } else { Error::OutOfObjects };
-            let used = account
-                .used
-                .checked_add(amount)
-                .filter(|used| *used <= account.limit)
-                .ok_or(error)?;
+            let used = account.used.checked_add(amount).filter(|used| *used <= account.limit).ok_or(error)?;
             if used > account.drawn {
                 let need = used - account.drawn;
                 let Some(parent) = parent else {
@@ -113,16 +105,15 @@ impl Ledger {
                 };
                 let batch = need.max(BATCH.get(index).copied().unwrap_or(1));
                 let draw = |amount| parent.charge(Amounts::single(index, amount)).map(|()| amount);
-                account.drawn += draw(batch)
-                    .or_else(|error| if batch > need { draw(need) } else { Err(error) })?;
+                account.drawn +=
+                    draw(batch).or_else(|error| if batch > need { draw(need) } else { Err(error) })?;
             }
         }
         Ok(())
     }
 
     pub(super) fn discharge(&mut self, amounts: Amounts, parent: Option<&Ref<Domain>>) {
-        for (index, (account, amount)) in self.accounts.iter_mut().zip(amounts.array()).enumerate()
-        {
+        for (index, (account, amount)) in self.accounts.iter_mut().zip(amounts.array()).enumerate() {
             debug_assert!(account.used >= amount, "more given back than was charged");
             account.used = account.used.saturating_sub(amount);
             let slack = account.drawn.saturating_sub(account.used);
@@ -140,8 +131,7 @@ impl Ledger {
     pub(super) fn account(&self, index: usize) -> (u64, u64, u64) {
         let Some(account) = self.accounts.get(index) else { return (0, 0, 0) };
         if index == 0 {
-            let limit =
-                if account.limit == UNLIMITED { UNLIMITED } else { account.limit / FRAME_UNITS };
+            let limit = if account.limit == UNLIMITED { UNLIMITED } else { account.limit / FRAME_UNITS };
             return (account.used.div_ceil(FRAME_UNITS), limit, account.peak.div_ceil(FRAME_UNITS));
         }
         (account.used, account.limit, account.peak)

@@ -82,10 +82,7 @@ impl Drop for Owner {
 ///
 /// # Errors
 /// `OutOfFrames` or `OutOfObjects` when the budget does not allow it, `DomainDead`.
-pub fn create<T: Object>(
-    domain: &Ref<Domain>,
-    make: impl FnOnce(Owner) -> T,
-) -> Result<Ref<T>, Error> {
+pub fn create<T: Object>(domain: &Ref<Domain>, make: impl FnOnce(Owner) -> T) -> Result<Ref<T>, Error> {
     // Held to the end: a Domain that dies now finds the object among its members.
     let mut members = domain.members.lock();
     if domain.borrow().is_dead() {
@@ -192,11 +189,7 @@ impl Domain {
     ///
     /// # Errors
     /// `WrongState` if there is a watch already.
-    pub fn watch(
-        this: Borrow<'_, Self>,
-        notification: Ref<Notification>,
-        bit: u8,
-    ) -> Result<(), Error> {
+    pub fn watch(this: Borrow<'_, Self>, notification: Ref<Notification>, bit: u8) -> Result<(), Error> {
         let mut watch = this.watch.lock();
         if watch.is_some() {
             return Err(Error::WrongState);
@@ -212,9 +205,7 @@ impl Domain {
     /// Tells the watcher that all threads have stopped, once, if the Domain is dead.
     fn tell_dead(&self) {
         let mut watch = self.watch.lock();
-        let Some(watch) =
-            watch.as_mut().filter(|watch| !watch.told_dead && self.schedule.is_dying())
-        else {
+        let Some(watch) = watch.as_mut().filter(|watch| !watch.told_dead && self.schedule.is_dying()) else {
             return;
         };
         watch.told_dead = true;

@@ -40,8 +40,7 @@ pub fn virtual_time(domain: &Domain, ticks: u64, weight: u64, cpu: CpuId) -> u64
         let (part, whole) = domain.schedule.share(cpu, weight);
         // Who has no rival, the common case, divides nothing.
         if part != whole {
-            worth =
-                (worth * u128::from(whole) / u128::from(part)).min(u128::from(most) << FRACTION);
+            worth = (worth * u128::from(whole) / u128::from(part)).min(u128::from(most) << FRACTION);
         }
         weight = domain.schedule.weight.load(Ordering::Relaxed);
         next = domain.rival_parent();
@@ -242,10 +241,7 @@ impl Bandwidth {
         }
         let periods = 1 + (now - self.period_end) / self.period;
         self.used = self.used.saturating_sub(self.quota.saturating_mul(periods));
-        self.period_end = if self.period_end == 0 {
-            now + self.period
-        } else {
-            self.period_end + periods * self.period
-        };
+        self.period_end =
+            if self.period_end == 0 { now + self.period } else { self.period_end + periods * self.period };
     }
 }

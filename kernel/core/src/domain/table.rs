@@ -71,8 +71,7 @@ impl Table {
             let frame = frame(self.first.load(Ordering::Acquire))?;
             return Some((SlotTable::new(frame), index));
         }
-        let middle =
-            frame(self.middles.get((slot / LEAF / LEAF) as usize)?.load(Ordering::Acquire))?;
+        let middle = frame(self.middles.get((slot / LEAF / LEAF) as usize)?.load(Ordering::Acquire))?;
         let word = machine::table(middle).get((slot / LEAF % LEAF) as usize)?;
         let leaf = frame(word.load(Ordering::Acquire) as u32)?;
         Some((SlotTable::new(leaf), index))
@@ -88,12 +87,7 @@ impl Table {
     }
 
     /// Makes sure that the slot's table exists and the slot is empty.
-    pub(super) fn prepare(
-        &self,
-        domain: &Borrow<'_, Domain>,
-        slot: u64,
-        entry: &Entry,
-    ) -> Result<(), Error> {
+    pub(super) fn prepare(&self, domain: &Borrow<'_, Domain>, slot: u64, entry: &Entry) -> Result<(), Error> {
         if slot == 0 || slot >= u64::from(SLOT_LIMIT) {
             return Err(Error::BadArgument);
         }
@@ -101,11 +95,7 @@ impl Table {
             self.grow(domain, slot)?;
         }
         match self.leaf(slot) {
-            Some((table, index))
-                if table.is_empty(index) || self.clear_dead(domain, slot, entry) =>
-            {
-                Ok(())
-            }
+            Some((table, index)) if table.is_empty(index) || self.clear_dead(domain, slot, entry) => Ok(()),
             Some(_) => Err(Error::SlotOccupied),
             None => Err(Error::OutOfFrames),
         }
@@ -130,12 +120,10 @@ impl Table {
             })?;
         }
         let middle = frame(place.load(Ordering::Acquire)).ok_or(Error::OutOfFrames)?;
-        let word =
-            machine::table(middle).get((slot / LEAF % LEAF) as usize).ok_or(Error::BadArgument)?;
+        let word = machine::table(middle).get((slot / LEAF % LEAF) as usize).ok_or(Error::BadArgument)?;
         if word.load(Ordering::Acquire) == 0 {
             add_table(domain, |new| {
-                word.compare_exchange(0, u64::from(new), Ordering::AcqRel, Ordering::Acquire)
-                    .is_ok()
+                word.compare_exchange(0, u64::from(new), Ordering::AcqRel, Ordering::Acquire).is_ok()
             })?;
         }
         Ok(())
@@ -173,11 +161,7 @@ impl Table {
     }
 
     /// The next occupied slot, or only where to go on after a slice; `None` after the last one.
-    pub(super) fn next<'e>(
-        &self,
-        from: u64,
-        entry: &'e Entry,
-    ) -> Option<(Slot, Option<Capability<'e>>)> {
+    pub(super) fn next<'e>(&self, from: u64, entry: &'e Entry) -> Option<(Slot, Option<Capability<'e>>)> {
         let mut slot = from.max(1);
         let mut work = Work::new(NEXT_SLICE);
         while slot < u64::from(SLOT_LIMIT) {
@@ -188,9 +172,7 @@ impl Table {
                 slot = self.skip(slot);
                 continue;
             };
-            if let Some((object, rights)) =
-                table.get(index, entry).filter(|(object, _)| !object.is_dead())
-            {
+            if let Some((object, rights)) = table.get(index, entry).filter(|(object, _)| !object.is_dead()) {
                 let rights = Rights::from_bits_truncate(rights);
                 return Some((slot as Slot, Some(Capability { object, rights })));
             }
@@ -201,10 +183,8 @@ impl Table {
 
     /// The first slot after the missing table that would hold `slot`.
     fn skip(&self, slot: u64) -> u64 {
-        let middle = self
-            .middles
-            .get((slot / LEAF / LEAF) as usize)
-            .map_or(0, |word| word.load(Ordering::Acquire));
+        let middle =
+            self.middles.get((slot / LEAF / LEAF) as usize).map_or(0, |word| word.load(Ordering::Acquire));
         let span = if slot < LEAF || middle != 0 { LEAF } else { LEAF * LEAF };
         (slot / span + 1) * span
     }

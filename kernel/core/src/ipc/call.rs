@@ -1,8 +1,6 @@
 //! The four message operations: call, receive, reply, and reply with receive.
 
-use super::{
-    Endpoint, Gate, Notification, Reply, endpoint::Servers, message::Message, notification,
-};
+use super::{Endpoint, Gate, Notification, Reply, endpoint::Servers, message::Message, notification};
 use crate::{
     counter::{self, Counter},
     sched,
@@ -98,11 +96,7 @@ fn check_gate(endpoint: &Ref<Endpoint>, gate: &Ref<Gate>, servers: &Servers) -> 
 }
 
 /// The caller waits in line.
-fn queue(
-    caller: &Ref<Thread>,
-    gate: &Ref<Gate>,
-    mut servers: Guard<'_, Servers>,
-) -> Result<(), Error> {
+fn queue(caller: &Ref<Thread>, gate: &Ref<Gate>, mut servers: Guard<'_, Servers>) -> Result<(), Error> {
     let mut callers = gate.lock(&servers);
     wait::describe(caller, Wait::Queued(gate.clone()));
     if callers.queued.push(caller.clone()).is_err() {
@@ -160,11 +154,7 @@ pub fn receive(server: &Ref<Thread>, reception: Reception, entry: &Entry) -> Res
     result
 }
 
-fn receive_reserved(
-    server: &Ref<Thread>,
-    reception: Reception,
-    entry: &Entry,
-) -> Result<bool, Error> {
+fn receive_reserved(server: &Ref<Thread>, reception: Reception, entry: &Entry) -> Result<bool, Error> {
     let endpoint = reception.endpoint.clone();
     let mut servers = endpoint.lock();
     if endpoint.borrow().is_dead() {
@@ -267,11 +257,7 @@ pub fn reply(server: &Ref<Thread>, reply: &Reply, entry: &Entry) -> Result<(), E
 ///
 /// # Errors
 /// As [`receive`].
-pub fn reply_receive(
-    server: Borrow<'_, Thread>,
-    reception: Reception,
-    entry: &Entry,
-) -> Result<(), Error> {
+pub fn reply_receive(server: Borrow<'_, Thread>, reception: Reception, entry: &Entry) -> Result<(), Error> {
     let server = server.to_ref().ok_or(Error::NoCapability)?;
     let caller = answer(&server, &reception.reply, entry).ok();
     let result = receive(&server, reception, entry);

@@ -65,10 +65,7 @@ impl Endpoint {
     pub fn create(domain: &Ref<Domain>) -> Result<Ref<Self>, Error> {
         domain::create(domain, |owner| Self {
             owner,
-            servers: SpinLock::new(
-                lock::SESSION,
-                Servers { receivers: Queue::new(), ready: Queue::new() },
-            ),
+            servers: SpinLock::new(lock::SESSION, Servers { receivers: Queue::new(), ready: Queue::new() }),
         })
     }
 

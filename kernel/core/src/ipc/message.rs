@@ -62,9 +62,7 @@ impl Message {
                 .ok()
                 .and_then(|held| copy_of(held, word));
             let Some((object, rights)) = sent else { continue };
-            if Domain::install(receiver, window + u64::from(delivered), object, rights, entry)
-                .is_ok()
-            {
+            if Domain::install(receiver, window + u64::from(delivered), object, rights, entry).is_ok() {
                 delivered += 1;
             }
         }

@@ -40,10 +40,7 @@ impl Notification {
     pub fn create(domain: &Ref<Domain>) -> Result<Ref<Self>, Error> {
         domain::create(domain, |owner| Self {
             owner,
-            state: SpinLock::new(
-                lock::NOTIFICATION,
-                State { bits: 0, waiters: Queue::new(), count: 0 },
-            ),
+            state: SpinLock::new(lock::NOTIFICATION, State { bits: 0, waiters: Queue::new(), count: 0 }),
         })
     }
 
@@ -54,8 +51,7 @@ impl Notification {
         // Every turn takes at least one bit, so there are at most 64.
         while state.bits != 0 {
             let present = state.bits;
-            let Some(thread) =
-                state.waiters.take_first(MAX_WAITERS, |thread| mask_of(thread) & present != 0)
+            let Some(thread) = state.waiters.take_first(MAX_WAITERS, |thread| mask_of(thread) & present != 0)
             else {
                 return;
             };

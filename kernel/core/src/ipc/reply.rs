@@ -32,10 +32,7 @@ impl Reply {
     /// # Errors
     /// As [`domain::create`].
     pub fn create(domain: &Ref<Domain>) -> Result<Ref<Self>, Error> {
-        domain::create(domain, |owner| Self {
-            owner,
-            state: SpinLock::new(lock::REPLY, State::Idle),
-        })
+        domain::create(domain, |owner| Self { owner, state: SpinLock::new(lock::REPLY, State::Idle) })
     }
 
     /// Reserves it for the next call.

@@ -31,8 +31,7 @@ pub(super) fn delete(request: Request<'_>) -> Outcome {
 
 pub(super) fn next(request: Request<'_>) -> Outcome {
     let domain = request.domain(0, Rights::INSPECT)?;
-    let (slot, held) =
-        domain.value().next(request.argument(1), request.entry).ok_or(Error::NotPresent)?;
+    let (slot, held) = domain.value().next(request.argument(1), request.entry).ok_or(Error::NotPresent)?;
     let Some(held) = held else {
         request.more(0, 0);
         return Ok(Some(u64::from(slot)));

@@ -49,9 +49,8 @@ pub(super) fn budget(request: Request<'_>) -> Outcome {
         return Err(Error::MissingRight);
     }
     let domain = request.domain(0, Rights::BUDGET)?;
-    let account = Resource::from_number(request.argument(1))
-        .and_then(account_of)
-        .ok_or(Error::BadArgument)?;
+    let account =
+        Resource::from_number(request.argument(1)).and_then(account_of).ok_or(Error::BadArgument)?;
     domain.set_limit(account, request.argument(2));
     Ok(Some(0))
 }
@@ -69,11 +68,7 @@ pub(super) fn schedule(request: Request<'_>) -> Outcome {
     let class = request.argument(5);
     let quota_fits =
         quota == UNLIMITED || (1..=MAX_TICKS).contains(&quota) && (1..=MAX_TICKS).contains(&period);
-    if !(1..=MAX_WEIGHT).contains(&weight)
-        || !quota_fits
-        || cpus & sched::mask_of_all() == 0
-        || class > 1
-    {
+    if !(1..=MAX_WEIGHT).contains(&weight) || !quota_fits || cpus & sched::mask_of_all() == 0 || class > 1 {
         return Err(Error::BadArgument);
     }
     if class == 1 && !request.own_domain().schedule.is_service() {

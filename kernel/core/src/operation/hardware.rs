@@ -68,8 +68,7 @@ pub(super) fn irq_create(request: Request<'_>) -> Outcome {
         2 => Trigger::LevelHigh,
         _ => return Err(Error::BadArgument),
     };
-    let bit =
-        u8::try_from(request.argument(5)).ok().filter(|bit| *bit < 64).ok_or(Error::BadArgument)?;
+    let bit = u8::try_from(request.argument(5)).ok().filter(|bit| *bit < 64).ok_or(Error::BadArgument)?;
     let source = match request.argument(2) {
         u64::MAX => Source::Message,
         line => Source::Line(u32::try_from(line).map_err(|_| Error::NotPresent)?, trigger),
@@ -89,14 +88,9 @@ pub(super) fn irq_ack(request: Request<'_>) -> Outcome {
 
 /// The account of root's that a fact tells of.
 fn account_of(fact: u64) -> Option<usize> {
-    [
-        HardwareFact::UsedFrames,
-        HardwareFact::Objects,
-        HardwareFact::UsedSlots,
-        HardwareFact::UsedThreads,
-    ]
-    .iter()
-    .position(|known| *known as u64 == fact)
+    [HardwareFact::UsedFrames, HardwareFact::Objects, HardwareFact::UsedSlots, HardwareFact::UsedThreads]
+        .iter()
+        .position(|known| *known as u64 == fact)
 }
 
 pub(super) fn info(request: Request<'_>) -> Outcome {
@@ -106,11 +100,7 @@ pub(super) fn info(request: Request<'_>) -> Outcome {
     let command_line = HardwareFact::CommandLine as u64;
     if fact >= command_line {
         let start = usize::try_from(fact - command_line).map_err(|_| Error::NotPresent)?;
-        let rest = boot
-            .command_line
-            .get(start..)
-            .filter(|rest| !rest.is_empty())
-            .ok_or(Error::NotPresent)?;
+        let rest = boot.command_line.get(start..).filter(|rest| !rest.is_empty()).ok_or(Error::NotPresent)?;
         let mut bytes = [0; 8];
         for (to, from) in bytes.iter_mut().zip(rest) {
             *to = *from;

@@ -18,10 +18,8 @@ pub(super) fn endpoint_create(request: Request<'_>) -> Outcome {
 pub(super) fn gate_create(request: Request<'_>) -> Outcome {
     let domain = request.payer(0)?;
     let endpoint = request.reference::<Endpoint>(2, Rights::SEND)?;
-    let limit = u16::try_from(request.argument(4))
-        .ok()
-        .filter(|limit| *limit != 0)
-        .ok_or(Error::BadArgument)?;
+    let limit =
+        u16::try_from(request.argument(4)).ok().filter(|limit| *limit != 0).ok_or(Error::BadArgument)?;
     let slot = request.prepare_slot(1)?;
     let gate = Gate::create(&domain, endpoint, request.argument(3), u32::from(limit))?;
     request.install(slot, gate.into_any())?;
@@ -54,12 +52,8 @@ pub(super) fn receive(request: Request<'_>) -> Outcome {
         0 => None,
         _ => Some(request.reference::<Notification>(2, Rights::RECEIVE)?),
     };
-    let reception = ipc::Reception {
-        endpoint,
-        notification,
-        reply: reply_of(request)?,
-        deadline: request.argument(1),
-    };
+    let reception =
+        ipc::Reception { endpoint, notification, reply: reply_of(request)?, deadline: request.argument(1) };
     if ipc::receive(&request.thread()?, reception, request.entry)? {
         sched::block();
     }
@@ -74,12 +68,8 @@ pub(super) fn reply(request: Request<'_>) -> Outcome {
 
 pub(super) fn reply_receive(request: Request<'_>) -> Outcome {
     let endpoint = request.reference::<Endpoint>(0, Rights::RECEIVE)?;
-    let reception = ipc::Reception {
-        endpoint,
-        notification: None,
-        reply: reply_of(request)?,
-        deadline: u64::MAX,
-    };
+    let reception =
+        ipc::Reception { endpoint, notification: None, reply: reply_of(request)?, deadline: u64::MAX };
     ipc::reply_receive(request.thread, reception, request.entry)?;
     Ok(None)
 }

@@ -64,11 +64,7 @@ impl<'e> Request<'e> {
     /// A Domain argument: 0 is the caller's own, with all rights but that to destroy it.
     fn domain(self, index: usize, rights: Rights) -> Result<Borrow<'e, Domain>, Error> {
         if self.argument(index) == 0 {
-            if rights.contains(Rights::DESTROY) {
-                Err(Error::MissingRight)
-            } else {
-                Ok(self.own_domain())
-            }
+            if rights.contains(Rights::DESTROY) { Err(Error::MissingRight) } else { Ok(self.own_domain()) }
         } else {
             self.object(index, rights)
         }

@@ -29,11 +29,7 @@ fn access(bits: u64, space: &Space) -> Result<Access, Error> {
         return Err(Error::BadArgument);
     }
     let is_both = access.contains(Access::WRITE | Access::EXECUTE);
-    if is_both && space.used_for() != SpaceUse::Guest {
-        Err(Error::BadArgument)
-    } else {
-        Ok(access)
-    }
+    if is_both && space.used_for() != SpaceUse::Guest { Err(Error::BadArgument) } else { Ok(access) }
 }
 
 pub(super) fn create(request: Request<'_>) -> Outcome {
@@ -65,8 +61,7 @@ pub(super) fn zero(request: Request<'_>) -> Outcome {
     let mut maximum = Access::empty();
     maximum.set(Access::EXECUTE, word & MAY_EXECUTE != 0);
     maximum.set(Access::WRITE, word & MAY_WRITE != 0);
-    let options =
-        ZeroOptions { populate: word & POPULATE != 0, shared: word & SHARED != 0, maximum };
+    let options = ZeroOptions { populate: word & POPULATE != 0, shared: word & SHARED != 0, maximum };
     space.zero(first, pages, access, options).map(Some)
 }
 
@@ -133,10 +128,7 @@ pub(super) fn query(request: Request<'_>) -> Outcome {
     let (accessed, dirty) = found.touched;
     let following = found.following.min(u64::from(u32::MAX));
     let flags = u64::from(accessed) << 16 | u64::from(dirty) << 17;
-    request.more(
-        found.state as u64 | u64::from(found.access.bits()) << 8 | flags | following << 32,
-        0,
-    );
+    request.more(found.state as u64 | u64::from(found.access.bits()) << 8 | flags | following << 32, 0);
     Ok(Some(found.page << PAGE_SHIFT))
 }
 
@@ -158,9 +150,7 @@ pub(super) fn copy(request: Request<'_>) -> Outcome {
 
 pub(super) fn resolve(request: Request<'_>) -> Outcome {
     let (space, first, pages) = range(request, Rights::EDIT)?;
-    let access = u8::try_from(request.argument(3))
-        .ok()
-        .and_then(Access::from_bits)
-        .ok_or(Error::BadArgument)?;
+    let access =
+        u8::try_from(request.argument(3)).ok().and_then(Access::from_bits).ok_or(Error::BadArgument)?;
     space.resolve_range(first, pages, access).map(Some)
 }

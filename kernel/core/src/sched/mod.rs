@@ -58,8 +58,7 @@ static CPUS: PerCpu<Cpu> = machine::per_cpu!(Cpu {
 });
 static QUEUES: [SpinLock<RunQueue>; MAX_CPUS] =
     [const { SpinLock::new(lock::SCHEDULER, RunQueue::new()) }; MAX_CPUS];
-static WHEELS: [SpinLock<Wheel>; MAX_CPUS] =
-    [const { SpinLock::new(lock::WHEEL, Wheel::new()) }; MAX_CPUS];
+static WHEELS: [SpinLock<Wheel>; MAX_CPUS] = [const { SpinLock::new(lock::WHEEL, Wheel::new()) }; MAX_CPUS];
 static RESCHEDULE: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
 /// Whether each CPU's timer ends its current thread's turn. Nothing else brings a thread that computes back into the kernel, so who
 /// leaves work on such a CPU looks here.
@@ -177,8 +176,7 @@ pub fn ready(thread: Ref<Thread>) {
 pub fn donate() {
     if RESCHEDULE[machine::cpu()].load(Ordering::Relaxed) {
         CPUS.with(|cpu| {
-            cpu.donates =
-                cpu.current.as_ref().is_some_and(|thread| !thread.domain().schedule.is_service());
+            cpu.donates = cpu.current.as_ref().is_some_and(|thread| !thread.domain().schedule.is_service());
         });
     }
 }
@@ -205,10 +203,7 @@ fn place(thread: &Thread) -> CpuId {
     let allowed = allowed(thread);
     let idle = IDLE.load(Ordering::SeqCst) & allowed;
     let me = machine::cpu();
-    if home < machine::cpu_count()
-        && allowed & 1 << home != 0
-        && (idle == 0 || idle & 1 << home != 0)
-    {
+    if home < machine::cpu_count() && allowed & 1 << home != 0 && (idle == 0 || idle & 1 << home != 0) {
         return home;
     }
     if idle != 0 {
@@ -284,10 +279,9 @@ fn account(now: u64) {
         let sched = &thread.sched;
         sched.used.store(sched.used.load(Ordering::Relaxed).wrapping_add(ticks), Ordering::Relaxed);
         if thread.context.in_guest() {
-            sched.used_in_guest.store(
-                sched.used_in_guest.load(Ordering::Relaxed).wrapping_add(ticks),
-                Ordering::Relaxed,
-            );
+            sched
+                .used_in_guest
+                .store(sched.used_in_guest.load(Ordering::Relaxed).wrapping_add(ticks), Ordering::Relaxed);
         }
         let payer = cpu.payer.as_ref().unwrap_or(thread);
         if !payer.domain().schedule.is_service() {
@@ -427,9 +421,8 @@ fn steal() -> Option<Ref<Thread>> {
         if queue.is_empty() {
             continue;
         }
-        let may_take = |thread: &Thread| {
-            thread.sched.on_cpu.load(Ordering::Acquire) == NO_CPU && allows(thread, me)
-        };
+        let may_take =
+            |thread: &Thread| thread.sched.on_cpu.load(Ordering::Acquire) == NO_CPU && allows(thread, me);
         if let Some(thread) = queue.steal(may_take) {
             drop(queue);
             count_runnable(&thread, victim, false);
@@ -538,8 +531,8 @@ pub fn on_timer() {
     expire_timers(now);
     let (turn_over, is_alone) =
         (CPUS.with(|cpu| cpu.slice_end <= now), QUEUES[machine::cpu()].lock().is_empty());
-    let is_limited = CPUS
-        .with(|cpu| cpu.current.as_ref().is_some_and(|thread| time_left(thread, now).is_some()));
+    let is_limited =
+        CPUS.with(|cpu| cpu.current.as_ref().is_some_and(|thread| time_left(thread, now).is_some()));
     if turn_over && !is_alone {
         wake_idle();
     }

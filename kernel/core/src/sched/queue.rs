@@ -40,25 +40,10 @@ impl RunQueue {
         }
     }
 
-    /// Threads in it.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.length
-    }
     /// Whether it is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.length == 0
-    }
-    /// Whether a service waits in it.
-    #[must_use]
-    pub const fn has_service(&self) -> bool {
-        !self.services.is_empty()
-    }
-    /// The virtual time that a thread is at least put at, in ticks shifted by `grain`.
-    #[must_use]
-    pub const fn present(&self, grain: u32) -> u64 {
-        self.present << grain
     }
 
     /// Adds a thread, unless it is in the queue already; one that has slept does not bring more than nothing along.
@@ -66,8 +51,7 @@ impl RunQueue {
         let place = if thread.domain().schedule.is_service() {
             SERVICES
         } else {
-            let time =
-                (thread.sched.virtual_time.load(Ordering::Relaxed) >> grain).max(self.present);
+            let time = (thread.sched.virtual_time.load(Ordering::Relaxed) >> grain).max(self.present);
             thread.sched.virtual_time.fetch_max(self.present << grain, Ordering::Relaxed);
             let ahead = (time - self.present).min(BUCKETS as u64 - 1);
             ((self.present + ahead) % BUCKETS as u64) as usize
@@ -121,8 +105,7 @@ impl RunQueue {
         while left != 0 {
             let place = left.trailing_zeros() as usize;
             left &= left - 1;
-            if let Some(thread) = self.take(place, |queue| queue.take_first(STEAL_DEPTH, &may_take))
-            {
+            if let Some(thread) = self.take(place, |queue| queue.take_first(STEAL_DEPTH, &may_take)) {
                 return Some(thread);
             }
         }

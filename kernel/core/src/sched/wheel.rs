@@ -47,8 +47,7 @@ impl Wheel {
         let (level, time) = if level < LEVELS { (level, time) } else { (LEVELS - 1, u64::MAX) };
         let bucket = Self::digit(time, level);
         thread.sched.timer_bucket.store(level * BUCKETS + bucket, Ordering::Relaxed);
-        if let (Some(queue), Some(bits)) =
-            (self.buckets[level].get_mut(bucket), self.occupied.get_mut(level))
+        if let (Some(queue), Some(bits)) = (self.buckets[level].get_mut(bucket), self.occupied.get_mut(level))
             && queue.push(thread).is_ok()
         {
             *bits |= 1 << bucket;

@@ -40,9 +40,8 @@ impl Borrows {
         let id = space.borrow().identity();
         self.inline.iter().flatten().any(|held| held.is(space))
             || self.more.is_some_and(|table| {
-                (0..self.count.saturating_sub(INLINE)).any(|index| {
-                    table.get(index, entry).is_some_and(|(held, _)| held.identity() == id)
-                })
+                (0..self.count.saturating_sub(INLINE))
+                    .any(|index| table.get(index, entry).is_some_and(|(held, _)| held.identity() == id))
             })
     }
 
@@ -50,12 +49,7 @@ impl Borrows {
     ///
     /// # Errors
     /// `OutOfFrames`.
-    pub fn add(
-        &mut self,
-        space: &Ref<Space>,
-        domain: &Ref<Domain>,
-        entry: &Entry,
-    ) -> Result<(), Error> {
+    pub fn add(&mut self, space: &Ref<Space>, domain: &Ref<Domain>, entry: &Entry) -> Result<(), Error> {
         if self.contains(space, entry) {
             return Ok(());
         }
@@ -82,13 +76,7 @@ impl Borrows {
     ///
     /// # Errors
     /// `OutOfFrames`.
-    pub fn import(
-        &mut self,
-        from: &Self,
-        id: u64,
-        domain: &Ref<Domain>,
-        entry: &Entry,
-    ) -> Result<(), Error> {
+    pub fn import(&mut self, from: &Self, id: u64, domain: &Ref<Domain>, entry: &Entry) -> Result<(), Error> {
         if self.imported == (id, from.count) {
             return Ok(());
         }

@@ -30,9 +30,7 @@ impl Changes {
     }
     /// A translation of a page was narrowed or removed.
     pub fn narrowed(&mut self, page: u64) {
-        self.range = Some(
-            self.range.map_or((page, page), |(first, last)| (first.min(page), last.max(page))),
-        );
+        self.range = Some(self.range.map_or((page, page), |(first, last)| (first.min(page), last.max(page))));
     }
     /// A reference to a user frame goes when the flush is over.
     pub fn release(&mut self, frame: Frame) {

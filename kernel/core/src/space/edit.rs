@@ -35,13 +35,7 @@ impl Space {
     ///
     /// # Errors
     /// `Overlap`, `Frozen`, `OutOfFrames`.
-    pub fn zero(
-        &self,
-        first: u64,
-        pages: u64,
-        access: Access,
-        options: ZeroOptions,
-    ) -> Result<u64, Error> {
+    pub fn zero(&self, first: u64, pages: u64, access: Access, options: ZeroOptions) -> Result<u64, Error> {
         let _state = self.lock_for_edit()?;
         let mut work = Work::new(SLICE);
         let mut maximum = options.maximum;
@@ -161,9 +155,7 @@ impl Space {
                 return Ok((done, (done == 0).then_some(Error::WouldBlock)));
             }
             if !old.is_hole() && old.access() != access {
-                if !old.maximum().contains(access)
-                    || (old.has(DEVICE) && access.contains(Access::EXECUTE))
-                {
+                if !old.maximum().contains(access) || (old.has(DEVICE) && access.contains(Access::EXECUTE)) {
                     return Ok((done, Some(Error::MissingRight)));
                 }
                 store(word, old.with_access(access));
@@ -190,8 +182,7 @@ impl Space {
         let mut done = 0;
         let mut failed = None;
         while done < pages && failed.is_none() && !work.is_spent() && changes.has_room() {
-            let (step, error) =
-                self.discard_step(first + done, pages - done, &mut changes, &mut work);
+            let (step, error) = self.discard_step(first + done, pages - done, &mut changes, &mut work);
             done += step;
             failed = error;
         }

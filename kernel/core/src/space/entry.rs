@@ -222,10 +222,7 @@ mod tests {
                 assert_eq!(page.access(), expected);
                 assert_eq!(page.frame(), frame);
                 assert!(page.has_frame() && !page.is_zero() && !page.is_hole());
-                assert_eq!(
-                    page.is_writable_now(),
-                    access.contains(Access::WRITE) && history & COW == 0
-                );
+                assert_eq!(page.is_writable_now(), access.contains(Access::WRITE) && history & COW == 0);
                 assert_eq!(page.with_access(Access::empty()).with_access(access), page);
             }
             let marker = PageEntry::zero(access, Access::empty(), true);

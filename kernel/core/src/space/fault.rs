@@ -80,12 +80,7 @@ impl Space {
     }
 
     /// Resolves an entry at once, or says which copy must wait for a flush.
-    fn resolve_entry(
-        &self,
-        page: u64,
-        word: &AtomicU64,
-        wanted: Access,
-    ) -> Result<Option<Copying>, Error> {
+    fn resolve_entry(&self, page: u64, word: &AtomicU64, wanted: Access) -> Result<Option<Copying>, Error> {
         let old = load(word);
         if old.is_hole() {
             return Err(Error::Hole);

@@ -83,13 +83,7 @@ impl Space {
             next += more;
         }
         let following = span.min(end - page) - 1;
-        Ok(Found {
-            page,
-            state: entry.state(),
-            access: entry.access(),
-            touched: entry.touched(),
-            following,
-        })
+        Ok(Found { page, state: entry.state(), access: entry.access(), touched: entry.touched(), following })
     }
 
     /// Pins a page for DMA.
@@ -122,10 +116,7 @@ impl Space {
         let _state = self.space_lock.lock();
         for page in 0..pages {
             let leaf = self.tree.reach_leaf(page, self.domain())?;
-            store(
-                &leaf[leaf_index(page)],
-                PageEntry::device(address + (page << kernel_abi::PAGE_SHIFT)),
-            );
+            store(&leaf[leaf_index(page)], PageEntry::device(address + (page << kernel_abi::PAGE_SHIFT)));
         }
         Ok(())
     }
@@ -186,12 +177,7 @@ pub fn copy(
     Ok(done)
 }
 
-fn copy_page(
-    to: Borrow<'_, Space>,
-    page: u64,
-    from: Borrow<'_, Space>,
-    from_page: u64,
-) -> Result<(), Error> {
+fn copy_page(to: Borrow<'_, Space>, page: u64, from: Borrow<'_, Space>, from_page: u64) -> Result<(), Error> {
     to.resolve(page, Access::READ | Access::WRITE)?;
     let _pair = lock_pair(&to, &from);
     let target = to.at(page, &mut Work::new(SLICE)).0;

@@ -91,13 +91,9 @@ fn check_freezing(to: &Space, from: &Space, mapping: &Mapping) -> Result<(), Err
     let is_open = |space: &Space| {
         space.freezing.load(kernel_machine::atomic::Ordering::Acquire) == super::Freezing::No as u8
     };
-    let is_moving = from.freezing.load(kernel_machine::atomic::Ordering::Acquire)
-        == super::Freezing::Begun as u8;
-    if !is_open(to) || is_moving || (changes_source && !is_open(from)) {
-        Err(Error::Frozen)
-    } else {
-        Ok(())
-    }
+    let is_moving =
+        from.freezing.load(kernel_machine::atomic::Ordering::Acquire) == super::Freezing::Begun as u8;
+    if !is_open(to) || is_moving || (changes_source && !is_open(from)) { Err(Error::Frozen) } else { Ok(()) }
 }
 
 /// The words of a leaf table from a page on.
@@ -235,9 +231,7 @@ impl Slice<'_, '_> {
     ) -> Option<u64> {
         let span = whole.filter(|span| *span <= rest)?;
         let marker = self.marker(entry)?;
-        let Reach::Span { entry: at, word: target, whole: target_whole, .. } =
-            self.to.tree.reach(to)
-        else {
+        let Reach::Span { entry: at, word: target, whole: target_whole, .. } = self.to.tree.reach(to) else {
             return None;
         };
         if !at.is_hole() || target_whole != Some(span) || self.check_access(entry).is_err() {
@@ -423,10 +417,8 @@ impl Slice<'_, '_> {
         source: &AtomicU64,
         target: &AtomicU64,
     ) -> Result<(), Error> {
-        let is_shared = old.has(SHARED)
-            || old.has(BORROWED)
-            || old.has(DEVICE)
-            || (!old.has(MAX_WRITE) && !old.has(COW));
+        let is_shared =
+            old.has(SHARED) || old.has(BORROWED) || old.has(DEVICE) || (!old.has(MAX_WRITE) && !old.has(COW));
         if !is_shared && page::is_pinned(old.frame()) {
             self.work.spend(FRAME_COST);
             let frame = page::allocate(self.to.domain())?;

@@ -146,8 +146,7 @@ impl Space {
         if used_for == SpaceUse::Hold {
             return Ok(TopTables { root, run_root: None });
         }
-        let run_root =
-            tree::allocate_table(domain).inspect_err(|_| tree::free_table(root, domain))?;
+        let run_root = tree::allocate_table(domain).inspect_err(|_| tree::free_table(root, domain))?;
         let run_table = machine::table(run_root);
         machine::kernel_entries(run_table);
         let home_table = home.map_or(root, |home| home.tree.root());
@@ -275,8 +274,7 @@ impl Space {
                 return true;
             }
             let mut changes = changes::Changes::new();
-            let done =
-                self.remove_slice(from, end - from, 0, true, &mut changes, work).unwrap_or(0);
+            let done = self.remove_slice(from, end - from, 0, true, &mut changes, work).unwrap_or(0);
             state.torn = from + done;
             drop(state);
             changes.finish(self);

@@ -25,11 +25,7 @@ struct Published {
 }
 
 static CPUS: [Published; MAX_CPUS] = [const {
-    Published {
-        spaces: [const { AtomicU64::new(0) }; 4],
-        wanted: AtomicU64::new(0),
-        done: AtomicU64::new(0),
-    }
+    Published { spaces: [const { AtomicU64::new(0) }; 4], wanted: AtomicU64::new(0), done: AtomicU64::new(0) }
 }; MAX_CPUS];
 
 /// Announces the Spaces that this CPU is about to load (0: none).

@@ -65,9 +65,8 @@ pub const fn leaf_index(page: u64) -> usize {
 pub fn count_holes(words: &[AtomicU64]) -> u32 {
     const { assert!(PageEntry::HOLE.0 == 0) };
     let (groups, _) = words.as_chunks::<8>();
-    let is_empty = |group: &&[AtomicU64; 8]| {
-        group.iter().fold(0, |all, word| all | word.load(Ordering::Relaxed)) == 0
-    };
+    let is_empty =
+        |group: &&[AtomicU64; 8]| group.iter().fold(0, |all, word| all | word.load(Ordering::Relaxed)) == 0;
     let passed = groups.iter().take_while(is_empty).count() * 8;
     let rest = words.get(passed..).unwrap_or_default();
     let more = rest.iter().take_while(|word| word.load(Ordering::Relaxed) == 0).count();

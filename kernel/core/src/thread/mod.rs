@@ -146,12 +146,7 @@ impl Thread {
     ///
     /// # Errors
     /// `WrongState`; `DomainDead`.
-    pub fn start(
-        this: Borrow<'_, Self>,
-        entry: u64,
-        stack: u64,
-        argument: u64,
-    ) -> Result<(), Error> {
+    pub fn start(this: Borrow<'_, Self>, entry: u64, stack: u64, argument: u64) -> Result<(), Error> {
         let thread = this.to_ref().ok_or(Error::NoCapability)?;
         if this.domain().borrow().is_dead() {
             return Err(Error::DomainDead);

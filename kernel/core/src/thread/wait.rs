@@ -75,10 +75,7 @@ impl WaitWord {
     fn change(&self, from: u64, to: u64) -> bool {
         let word = self.0.load(Ordering::SeqCst);
         word & PHASE == from
-            && self
-                .0
-                .compare_exchange(word, word - from + to, Ordering::SeqCst, Ordering::SeqCst)
-                .is_ok()
+            && self.0.compare_exchange(word, word - from + to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
     /// Stopped becomes ready.
     pub(super) fn start(&self) -> bool {

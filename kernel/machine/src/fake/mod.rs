@@ -10,8 +10,8 @@ pub use context::Context;
 
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::types::{
-    BootMemory, CpuId, Frame, FrameRange, Interrupt, Ipi, MAX_CPUS, MAX_RANGES, MachineError,
-    Message, PowerAction, Roots, Table, Trigger, Vector,
+    BootMemory, CpuId, Frame, FrameRange, Interrupt, Ipi, MAX_CPUS, MAX_RANGES, MachineError, Message,
+    PowerAction, Roots, Table, Trigger, Vector,
 };
 use core::{cell::Cell, ptr};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -94,8 +94,8 @@ impl Machine {
     #[must_use]
     pub fn start(frames: u32, cpus: usize) -> Self {
         let turn = Turn::take();
-        let layout = std::alloc::Layout::from_size_align(frames as usize * 4096, 4096)
-            .expect("size of the fake RAM");
+        let layout =
+            std::alloc::Layout::from_size_align(frames as usize * 4096, 4096).expect("size of the fake RAM");
         // SAFETY: the layout has a size above zero.
         let memory = unsafe { std::alloc::alloc_zeroed(layout) };
         assert!(!memory.is_null(), "no memory for the fake RAM");
@@ -301,10 +301,8 @@ pub fn frame_words(frame: Frame) -> &'static [AtomicU64; 2] {
 #[must_use]
 pub fn boot_memory() -> BootMemory {
     let limit = FRAMES.load(Ordering::Acquire);
-    let module = FrameRange {
-        start: MODULE[0].load(Ordering::Acquire),
-        end: MODULE[1].load(Ordering::Acquire),
-    };
+    let module =
+        FrameRange { start: MODULE[0].load(Ordering::Acquire), end: MODULE[1].load(Ordering::Acquire) };
     let has_module = module.end != 0;
     let mut free = [FrameRange { start: 0, end: 0 }; MAX_RANGES];
     free[0] = FrameRange { start: 1, end: if has_module { module.start } else { limit } };
@@ -360,19 +358,14 @@ pub fn resume_none() {
 /// # Errors
 /// [`MachineError::NotPresent`] for lines above 23.
 pub fn irq_route(line: u32, _trigger: Trigger) -> Result<Vector, MachineError> {
-    if line > 23 {
-        Err(MachineError::NotPresent)
-    } else {
-        Ok(Vector::try_from(line).unwrap_or(0) + 200)
-    }
+    if line > 23 { Err(MachineError::NotPresent) } else { Ok(Vector::try_from(line).unwrap_or(0) + 200) }
 }
 
 /// Takes a vector for message-signalled interrupts.
 #[must_use]
 pub fn irq_vector() -> Option<Message> {
-    let vector = Vector::try_from(VECTORS.fetch_add(1, Ordering::AcqRel))
-        .ok()
-        .filter(|vector| *vector < 200)?;
+    let vector =
+        Vector::try_from(VECTORS.fetch_add(1, Ordering::AcqRel)).ok().filter(|vector| *vector < 200)?;
     Some(Message { vector, address: 0xfee0_0000, data: u32::from(vector) })
 }
 

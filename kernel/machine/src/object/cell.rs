@@ -397,11 +397,7 @@ impl<'e> AnyBorrow<'e> {
 }
 
 /// One slice of reclaiming a retired cell: whether it is gone. The frame is one that its slab no longer needs.
-pub(super) fn reclaim(
-    header: NonNull<Header>,
-    entry: &Entry,
-    work: &mut Work,
-) -> (bool, Option<Frame>) {
+pub(super) fn reclaim(header: NonNull<Header>, entry: &Entry, work: &mut Work) -> (bool, Option<Frame>) {
     // SAFETY: the epoch lists own retired cells, and this one is still in place.
     let functions = unsafe { header.as_ref().functions };
     if !(functions.reclaim)(header, entry, work) {

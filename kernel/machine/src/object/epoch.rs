@@ -68,12 +68,7 @@ pub fn advance() {
             return;
         }
     }
-    let _ = GLOBAL.compare_exchange(
-        epoch,
-        epoch.saturating_add(1),
-        Ordering::SeqCst,
-        Ordering::Relaxed,
-    );
+    let _ = GLOBAL.compare_exchange(epoch, epoch.saturating_add(1), Ordering::SeqCst, Ordering::Relaxed);
 }
 
 /// Puts a cell without references on this CPU's list.

@@ -235,11 +235,7 @@ impl<T: Linked<N>, const N: usize> Queue<T, N> {
         self.take(object.borrow().cell())
     }
     /// Takes the first that matches, looking at no more than `limit`.
-    pub fn take_first(
-        &mut self,
-        limit: usize,
-        mut matches: impl FnMut(&T) -> bool,
-    ) -> Option<Ref<T>> {
+    pub fn take_first(&mut self, limit: usize, mut matches: impl FnMut(&T) -> bool) -> Option<Ref<T>> {
         let mut next = self.chain.first();
         for _ in 0..limit {
             let cell = next?;
@@ -346,10 +342,7 @@ impl RetiredList {
         self.front = Some(header);
     }
     /// Takes the first cell if its epoch has passed.
-    pub(super) fn pop_if(
-        &mut self,
-        has_passed: impl FnOnce(u64) -> bool,
-    ) -> Option<NonNull<Header>> {
+    pub(super) fn pop_if(&mut self, has_passed: impl FnOnce(u64) -> bool) -> Option<NonNull<Header>> {
         if let Some(header) = self.front.take() {
             return Some(header);
         }

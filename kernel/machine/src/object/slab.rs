@@ -42,8 +42,7 @@ const fn all_free(class: usize) -> u64 {
 }
 
 fn link(frame: u32, next: u32, previous: u32) {
-    frame_words(Frame::new(frame))[1]
-        .store(u64::from(next) | u64::from(previous) << 32, Ordering::Relaxed);
+    frame_words(Frame::new(frame))[1].store(u64::from(next) | u64::from(previous) << 32, Ordering::Relaxed);
 }
 
 fn links(frame: u32) -> (u32, u32) {

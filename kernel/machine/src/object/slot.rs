@@ -21,8 +21,7 @@ pub struct SlotTable(Frame);
 
 fn pack(header: NonNull<Header>, rights: u16) -> u64 {
     let address = header.as_ptr().expose_provenance() as u64;
-    address << (u64::BITS - POINTER_BITS) >> (u64::BITS - POINTER_BITS)
-        | u64::from(rights) << POINTER_BITS
+    address << (u64::BITS - POINTER_BITS) >> (u64::BITS - POINTER_BITS) | u64::from(rights) << POINTER_BITS
 }
 
 fn unpack(word: u64) -> Option<(NonNull<Header>, u16)> {
@@ -62,8 +61,7 @@ impl SlotTable {
     /// Fills an empty slot; gives the reference back if it is occupied.
     pub fn install(self, index: usize, object: AnyRef, rights: u16) -> Result<(), AnyRef> {
         let word = pack(object.header, rights);
-        if self.word(index).compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire).is_err()
-        {
+        if self.word(index).compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return Err(object);
         }
         mem::forget(object);

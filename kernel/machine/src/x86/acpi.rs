@@ -80,11 +80,8 @@ pub(super) fn read_tables(root_pointer: u64) -> Facts {
     let Some((root, width)) = root_table(root_pointer) else { return facts };
     for index in 0..((root.length - 36) / width).min(MAX_TABLES) {
         let offset = 36 + index * width;
-        let address = if width == 8 {
-            root.get::<u64>(offset)
-        } else {
-            root.get::<u32>(offset).map(u64::from)
-        };
+        let address =
+            if width == 8 { root.get::<u64>(offset) } else { root.get::<u32>(offset).map(u64::from) };
         let Some(table) = address.and_then(TableAt::open) else { continue };
         match &table.signature() {
             b"APIC" => read_controllers(table, &mut facts),
@@ -97,10 +94,7 @@ pub(super) fn read_tables(root_pointer: u64) -> Facts {
 }
 
 fn root_table(pointer: u64) -> Option<(TableAt, u64)> {
-    if pointer == 0
-        || !is_readable(pointer, 36)
-        || &read::<u64>(pointer).to_le_bytes() != b"RSD PTR "
-    {
+    if pointer == 0 || !is_readable(pointer, 36) || &read::<u64>(pointer).to_le_bytes() != b"RSD PTR " {
         return None;
     }
     let extended = read::<u64>(pointer + 24);
@@ -143,9 +137,8 @@ fn add_cpu(facts: &mut Facts, apic: Option<u32>) {
 }
 
 fn read_fixed(table: TableAt, facts: &mut Facts) {
-    let port = |offset| {
-        table.get::<u32>(offset).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
-    };
+    let port =
+        |offset| table.get::<u32>(offset).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
     facts.sleep_port = port(64);
     facts.timer_port = port(76);
     let is_reduced = table.get::<u32>(112).is_some_and(|flags| flags & 1 << 20 != 0);

@@ -56,8 +56,7 @@ static IO: Once<[Option<IoApic>; 2]> = Once::new();
 static IO_LOCK: SpinLock<()> = SpinLock::new(29, ());
 static VECTORS: [AtomicU32; 256] = [const { AtomicU32::new(FREE) }; 256];
 /// Local controllers by CPU.
-static APICS: [AtomicU32; crate::types::MAX_CPUS] =
-    [const { AtomicU32::new(0) }; crate::types::MAX_CPUS];
+static APICS: [AtomicU32; crate::types::MAX_CPUS] = [const { AtomicU32::new(0) }; crate::types::MAX_CPUS];
 static COUNT: AtomicUsize = AtomicUsize::new(1);
 
 fn register(offset: u64) -> *mut u32 {

@@ -120,8 +120,7 @@ pub(super) fn parse(info: u64) -> BootInfo {
 fn keep_firmware_memory(regions: &mut [Region]) {
     for index in 0..regions.len() {
         let region = regions[index];
-        let follows_ram =
-            regions.iter().any(|other| other.is_usable() && other.end() == region.start);
+        let follows_ram = regions.iter().any(|other| other.is_usable() && other.end() == region.start);
         if region.kind == RESERVED && follows_ram {
             regions[index].kind = ACPI_STORAGE;
         }

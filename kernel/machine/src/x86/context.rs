@@ -146,8 +146,7 @@ impl Context {
         for (word, register) in words[HOME..].iter().zip(&self.registers) {
             register.store(word.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        let is_home =
-            self.get(Reg::Rip).checked_sub(HOME_BASE).is_some_and(|offset| offset < HOME_SIZE);
+        let is_home = self.get(Reg::Rip).checked_sub(HOME_BASE).is_some_and(|offset| offset < HOME_SIZE);
         if !is_home {
             // Address zero is never mapped: the program faults there instead of the kernel on its way out.
             self.set(Reg::Rip, 0);

@@ -125,9 +125,7 @@ unsafe extern "C" {
 pub fn cpu() -> CpuId {
     let id: usize;
     // SAFETY: in the kernel GS is this CPU's block, whose word 56 is its number and never changes.
-    unsafe {
-        asm!("mov {}, gs:[56]", out(reg) id, options(pure, readonly, nostack, preserves_flags))
-    };
+    unsafe { asm!("mov {}, gs:[56]", out(reg) id, options(pure, readonly, nostack, preserves_flags)) };
     id
 }
 
@@ -174,18 +172,12 @@ fn fill_idt() {
     let idt = unsafe { &mut *IDT.0.get() };
     for (vector, entry) in idt.iter_mut().enumerate() {
         let address = stubs + 16 * vector as u64;
-        let stack = TRAP_STACK_VECTORS
-            .iter()
-            .position(|other| *other == vector)
-            .map_or(0, |index| index as u64 + 1);
+        let stack =
+            TRAP_STACK_VECTORS.iter().position(|other| *other == vector).map_or(0, |index| index as u64 + 1);
         // Breakpoint and overflow may be raised by instructions of user mode.
         let level: u64 = if vector == 3 || vector == 4 { 3 } else { 0 };
         let kind = 0x8e | level << 5;
-        entry[0] = address & 0xffff
-            | 0x08 << 16
-            | stack << 32
-            | kind << 40
-            | (address >> 16 & 0xffff) << 48;
+        entry[0] = address & 0xffff | 0x08 << 16 | stack << 32 | kind << 40 | (address >> 16 & 0xffff) << 48;
         entry[1] = address >> 32;
     }
 }
@@ -267,8 +259,7 @@ pub(super) fn vector_components() -> u64 {
 fn set_control_registers() {
     let umip = if cpuid(7, 0).ecx & 1 << 2 != 0 { 1 << 11 } else { 0 };
     // PAE, MCE, PGE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE, SMEP, SMAP.
-    let cr4 =
-        1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 10 | umip | 1 << 16 | 1 << 18 | 1 << 20 | 1 << 21;
+    let cr4 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 10 | umip | 1 << 16 | 1 << 18 | 1 << 20 | 1 << 21;
     // PE, MP, ET, NE, WP, PG.
     let cr0: u64 = 1 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 31;
     let components = vector_components();

@@ -50,9 +50,7 @@ pub(super) unsafe fn write_msr(register: u32, value: u64) {
 pub(super) unsafe fn in_byte(port: u16) -> u8 {
     let value: u8;
     // SAFETY: as the caller promises.
-    unsafe {
-        asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags))
-    };
+    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
     value
 }
 
@@ -61,9 +59,7 @@ pub(super) unsafe fn in_byte(port: u16) -> u8 {
 pub(super) unsafe fn in_word(port: u16) -> u16 {
     let value: u16;
     // SAFETY: as the caller promises.
-    unsafe {
-        asm!("in ax, dx", in("dx") port, out("ax") value, options(nomem, nostack, preserves_flags))
-    };
+    unsafe { asm!("in ax, dx", in("dx") port, out("ax") value, options(nomem, nostack, preserves_flags)) };
     value
 }
 
@@ -72,9 +68,7 @@ pub(super) unsafe fn in_word(port: u16) -> u16 {
 pub(super) unsafe fn in_long(port: u16) -> u32 {
     let value: u32;
     // SAFETY: as the caller promises.
-    unsafe {
-        asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags))
-    };
+    unsafe { asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags)) };
     value
 }
 
@@ -82,27 +76,21 @@ pub(super) unsafe fn in_long(port: u16) -> u32 {
 /// The device must not do anything to memory that the kernel relies on.
 pub(super) unsafe fn out_byte(port: u16, value: u8) {
     // SAFETY: as the caller promises.
-    unsafe {
-        asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags))
-    };
+    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
 }
 
 /// # Safety
 /// As [`out_byte`].
 pub(super) unsafe fn out_word(port: u16, value: u16) {
     // SAFETY: as the caller promises.
-    unsafe {
-        asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags))
-    };
+    unsafe { asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags)) };
 }
 
 /// # Safety
 /// As [`out_byte`].
 pub(super) unsafe fn out_long(port: u16, value: u32) {
     // SAFETY: as the caller promises.
-    unsafe {
-        asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags))
-    };
+    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)) };
 }
 
 /// The time stamp counter.
@@ -127,9 +115,7 @@ pub(super) fn hardware_random() -> Option<u64> {
     for _ in 0..16 {
         let (value, ok): (u64, u8);
         // SAFETY: the CPU has the instruction.
-        unsafe {
-            asm!("rdrand {}", "setc {}", out(reg) value, out(reg_byte) ok, options(nomem, nostack))
-        };
+        unsafe { asm!("rdrand {}", "setc {}", out(reg) value, out(reg_byte) ok, options(nomem, nostack)) };
         if ok != 0 {
             return Some(value);
         }

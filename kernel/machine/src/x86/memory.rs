@@ -49,10 +49,7 @@ pub(super) const fn direct(physical: u64) -> u64 {
 #[inline]
 #[must_use]
 pub fn table(frame: Frame) -> &'static Table {
-    debug_assert!(
-        u64::from(frame.number()) < FRAME_LIMIT.load(Ordering::Relaxed),
-        "frame is not RAM"
-    );
+    debug_assert!(u64::from(frame.number()) < FRAME_LIMIT.load(Ordering::Relaxed), "frame is not RAM");
     let pointer = core::ptr::with_exposed_provenance::<Table>(direct(frame.address()) as usize);
     // SAFETY: frames of RAM are in the direct map for ever, and their words are only used as atomics.
     unsafe { &*pointer }
@@ -96,9 +93,7 @@ pub fn copy(to: Frame, from: Frame) {
 #[must_use]
 pub fn frame_words(frame: Frame) -> &'static [AtomicU64; 2] {
     assert!(u64::from(frame.number()) < FRAME_LIMIT.load(Ordering::Relaxed), "frame is not RAM");
-    let base = core::ptr::with_exposed_provenance::<[AtomicU64; 2]>(
-        FRAME_WORDS_AT.load(Ordering::Relaxed),
-    );
+    let base = core::ptr::with_exposed_provenance::<[AtomicU64; 2]>(FRAME_WORDS_AT.load(Ordering::Relaxed));
     // SAFETY: the array has an element for each frame below the limit, and is never freed.
     unsafe { &*base.add(frame.number() as usize) }
 }
@@ -126,8 +121,7 @@ pub(super) fn carve(frames: u64) -> u64 {
         if end - start >= frames {
             words[0].store(start + frames, Ordering::Relaxed);
             let bytes = (frames << PAGE_SHIFT) as usize;
-            let place =
-                core::ptr::with_exposed_provenance_mut::<u8>(direct(start << PAGE_SHIFT) as usize);
+            let place = core::ptr::with_exposed_provenance_mut::<u8>(direct(start << PAGE_SHIFT) as usize);
             // SAFETY: the frames are free RAM in the direct map (boot's covers the first 4 GiB).
             unsafe {
                 asm!("rep stosq", inout("rcx") bytes / 8 => _, inout("rdi") place => _, in("rax") 0_u64, options(nostack))
@@ -262,8 +256,7 @@ fn map_direct(root: u64, start: u64, end: u64) {
         let middle = level(root, direct(at), 39, true);
         let directory = level(middle, direct(at), 30, true);
         let bits = entry::PRESENT | entry::WRITE | entry::LARGE | entry::GLOBAL | entry::NO_EXECUTE;
-        words(directory)[(direct(at) >> 21) as usize % FRAME_WORDS]
-            .store(at | bits, Ordering::Relaxed);
+        words(directory)[(direct(at) >> 21) as usize % FRAME_WORDS].store(at | bits, Ordering::Relaxed);
         at += LARGE;
     }
 }

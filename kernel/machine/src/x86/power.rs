@@ -24,8 +24,7 @@ const OWN_PORTS: [core::ops::RangeInclusive<u16>; 6] =
 static SLEEP_PORT: AtomicU16 = AtomicU16::new(0);
 static SLEEP_REGISTER: AtomicU64 = AtomicU64::new(0);
 /// State of the mixing generator, which a hardware source feeds if there is one.
-static RANDOM: SpinLock<[u64; 2]> =
-    SpinLock::new(29, [0x6a09_e667_f3bc_c908, 0xbb67_ae85_84ca_a73b]);
+static RANDOM: SpinLock<[u64; 2]> = SpinLock::new(29, [0x6a09_e667_f3bc_c908, 0xbb67_ae85_84ca_a73b]);
 
 /// Notes how to turn off.
 pub(super) fn set_up(facts: &Facts) {
@@ -49,8 +48,7 @@ pub fn power(action: PowerAction) -> ! {
         if register != 0 {
             // SAFETY: the register was mapped at boot.
             unsafe {
-                ptr::with_exposed_provenance_mut::<u8>(register as usize)
-                    .write_volatile(REDUCED_SLEEP)
+                ptr::with_exposed_provenance_mut::<u8>(register as usize).write_volatile(REDUCED_SLEEP)
             };
         }
     }

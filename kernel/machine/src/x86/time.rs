@@ -45,10 +45,7 @@ pub(super) fn calibrate(facts: &Facts) {
     apic::start_timer(0);
     let scaled = u128::from(ticks) * u128::from(rate) / u128::from(elapsed.max(1));
     RATE.store(u64::try_from(scaled).unwrap_or(DEFAULT_RATE).max(1_000_000), Ordering::Relaxed);
-    RATIO.store(
-        ((u128::from(timer_ticks) << 32) / u128::from(ticks.max(1))) as u64,
-        Ordering::Relaxed,
-    );
+    RATIO.store(((u128::from(timer_ticks) << 32) / u128::from(ticks.max(1))) as u64, Ordering::Relaxed);
 }
 
 /// The counter, the timer and the clock of known speed at one moment.

@@ -156,9 +156,7 @@ pub fn stop(message: fmt::Arguments<'_>) -> ! {
     log(format_args!("\nkernel: {message}\n"));
     let base: u64;
     // SAFETY: reads a register.
-    unsafe {
-        core::arch::asm!("mov {}, rbp", out(reg) base, options(nomem, nostack, preserves_flags))
-    };
+    unsafe { core::arch::asm!("mov {}, rbp", out(reg) base, options(nomem, nostack, preserves_flags)) };
     backtrace(base);
     power::power(crate::types::PowerAction::Off(PANIC_STATUS))
 }
