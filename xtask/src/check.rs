@@ -8,6 +8,21 @@ use std::{fs, path::Path, process::Command};
 
 /// A file may have this many lines.
 const FILE_LINES: usize = 520;
+/// Files that are longer, and how long they may be: the list and its numbers only ever shrink.
+const LONG_FILES: &[(&str, usize)] = &[
+    ("kernel/core/src/sched/mod.rs", 650),
+    ("personality/src/file/node.rs", 570),
+    ("personality/src/file/proc.rs", 895),
+    ("personality/src/memory.rs", 685),
+    ("personality/src/syscall/descriptors.rs", 600),
+    ("personality/src/syscall/files.rs", 711),
+    ("personality/src/syscall/metadata.rs", 547),
+    ("personality/src/syscall/process.rs", 1004),
+    ("personality/src/task/exec.rs", 560),
+    ("personality/src/task/signal.rs", 615),
+    ("rt/src/object.rs", 560),
+    ("tests/kernel/src/cases/spaces.rs", 560),
+];
 /// Crates on the machine that run no matter what anybody sends them: nothing in them may end a program on its own.
 const NEVER_PANIC: [&str; 4] = ["kernel", "rt", "services", "personality"];
 /// What such crates must not say outside of tests.
@@ -109,9 +124,10 @@ fn rules(root: &Path) -> Result<()> {
         let forbids_panics =
             NEVER_PANIC.iter().any(|folder| name.starts_with(&format!("{folder}/")))
                 && !is_test(&name);
-        found.extend(
-            violations(&text, forbids_panics).into_iter().map(|what| format!("{name}{what}")),
-        );
+        let limit = LONG_FILES.iter().find(|(long, _)| *long == name);
+        let limit = limit.map_or(FILE_LINES, |(_, lines)| *lines);
+        let violations = violations(&text, forbids_panics, limit);
+        found.extend(violations.into_iter().map(|what| format!("{name}{what}")));
     }
     if found.is_empty() { Ok(()) } else { bail!("{}", found.join("\n")) }
 }
@@ -125,11 +141,11 @@ fn is_test(name: &str) -> bool {
 }
 
 /// What a file does against the rules, as `:line: what`.
-fn violations(text: &str, forbids_panics: bool) -> Vec<String> {
+fn violations(text: &str, forbids_panics: bool, limit: usize) -> Vec<String> {
     let mut found = Vec::new();
     let lines = text.lines().count();
-    if lines > FILE_LINES {
-        found.push(format!(": {lines} lines, more than {FILE_LINES}"));
+    if lines > limit {
+        found.push(format!(": {lines} lines, more than {limit}"));
     }
     if !text.starts_with("//!") {
         found.push(":1: no module head (`//!`)".into());
@@ -151,26 +167,30 @@ fn violations(text: &str, forbids_panics: bool) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::violations;
+    use super::{FILE_LINES, violations};
 
     #[test]
     fn a_clean_file_is_accepted() {
-        assert_eq!(violations("//! Head.\nfn a() {}\n", true), Vec::<String>::new());
+        assert_eq!(violations("//! Head.\nfn a() {}\n", true, FILE_LINES), Vec::<String>::new());
     }
 
     #[test]
     fn each_rule_finds_its_violation() {
-        assert_eq!(violations("fn a() {}\n", false).len(), 1);
-        assert_eq!(violations(&format!("//! Head.\n{}", "\n".repeat(600)), false).len(), 1);
-        assert_eq!(violations("//! Head.\nfn a() { b.unwrap() }\n", true).len(), 1);
+        assert_eq!(violations("fn a() {}\n", false, FILE_LINES).len(), 1);
+        assert_eq!(
+            violations(&format!("//! Head.\n{}", "\n".repeat(600)), false, FILE_LINES).len(),
+            1
+        );
+        assert_eq!(violations("//! Head.\nfn a() { b.unwrap() }\n", true, FILE_LINES).len(), 1);
         assert_eq!(
             violations(
                 "//! Head.\n// b.unwrap()\n#[cfg(test)]\nmod t { fn a() { b.unwrap() } }\n",
-                true
+                true,
+                FILE_LINES
             )
             .len(),
             0
         );
-        assert_eq!(violations(concat!("//! Head.\n// TO", "DO\n"), false).len(), 1);
+        assert_eq!(violations(concat!("//! Head.\n// TO", "DO\n"), false, FILE_LINES).len(), 1);
     }
 }

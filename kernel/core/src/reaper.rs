@@ -24,7 +24,7 @@ static QUEUE: SpinLock<ReapQueue> = SpinLock::new(lock::REAPER, ReapQueue::new()
 static PENDING: AtomicBool = AtomicBool::new(false);
 
 /// Hands an object over.
-pub fn add(object: AnyRef) {
+pub(crate) fn add(object: AnyRef) {
     let mut queue = QUEUE.lock();
     queue.push(object);
     PENDING.store(true, Ordering::Release);
@@ -42,12 +42,12 @@ fn take() -> Option<AnyRef> {
 
 /// Whether there is work for this CPU.
 #[must_use]
-pub fn is_pending() -> bool {
+pub(crate) fn is_pending() -> bool {
     PENDING.load(Ordering::Acquire) || epoch::is_pending()
 }
 
 /// Does one slice; whether more is left.
-pub fn work(entry: &Entry) -> bool {
+pub(crate) fn work(entry: &Entry) -> bool {
     let mut work = Work::new(SLICE);
     counter::add(Counter::ReaperSlices, 1);
     epoch::collect(entry, &mut work, frames::free);
@@ -75,7 +75,7 @@ fn reap(object: &AnyRef, entry: &Entry, work: &mut Work) -> bool {
 
 /// Forgets everything, for a kernel that boots again in a host test.
 #[cfg(not(target_os = "none"))]
-pub fn reset() {
-    core::mem::forget(core::mem::take(&mut *QUEUE.lock()));
+pub(crate) fn reset() {
+    *QUEUE.lock() = Default::default();
     PENDING.store(false, Ordering::Release);
 }

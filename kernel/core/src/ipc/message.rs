@@ -30,7 +30,7 @@ impl Message {
     ///
     /// # Errors
     /// `BadArgument` if it names more capabilities than a message can carry.
-    pub fn read(thread: &Thread) -> Result<Self, Error> {
+    pub(super) fn read(thread: &Thread) -> Result<Self, Error> {
         let tag = Tag(thread.context.get(Reg::Rsi));
         if usize::from(tag.caps()) > CAPS {
             return Err(Error::BadArgument);
@@ -39,7 +39,7 @@ impl Message {
     }
 
     /// Writes the message and moves its capabilities: the result of the receiver's operation.
-    pub fn deliver(self, from: Borrow<'_, Thread>, to: &Thread, badge: u64, entry: &Entry) {
+    pub(super) fn deliver(self, from: Borrow<'_, Thread>, to: &Thread, badge: u64, entry: &Entry) {
         let caps = if self.tag.caps() == 0 { 0 } else { self.transfer(from, to, entry) };
         to.context.set(Reg::Rsi, Tag::new(self.tag.label(), caps).0);
         to.context.set(Reg::Rdi, badge);

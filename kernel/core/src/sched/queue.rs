@@ -18,7 +18,7 @@ const STEAL_DEPTH: usize = 8;
 
 /// The queue.
 #[derive(Debug)]
-pub struct RunQueue {
+pub(super) struct RunQueue {
     services: Queue<Thread, RUN_LINK>,
     ring: [Queue<Thread, RUN_LINK>; BUCKETS],
     occupied: u64,
@@ -30,7 +30,7 @@ pub struct RunQueue {
 impl RunQueue {
     /// An empty queue.
     #[must_use]
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             services: Queue::new(),
             ring: [const { Queue::new() }; BUCKETS],
@@ -42,12 +42,12 @@ impl RunQueue {
 
     /// Whether it is empty.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.length == 0
     }
 
     /// Adds a thread, unless it is in the queue already; one that has slept does not bring more than nothing along.
-    pub fn push(&mut self, thread: Ref<Thread>, grain: u32) -> bool {
+    pub(super) fn push(&mut self, thread: Ref<Thread>, grain: u32) -> bool {
         let place = if thread.domain().schedule.is_service() {
             SERVICES
         } else {
@@ -68,7 +68,7 @@ impl RunQueue {
     }
 
     /// Takes the thread whose turn it is.
-    pub fn pop(&mut self, grain: u32) -> Option<Ref<Thread>> {
+    pub(super) fn pop(&mut self, grain: u32) -> Option<Ref<Thread>> {
         if let Some(thread) = self.services.pop() {
             self.length -= 1;
             return Some(thread);
@@ -96,7 +96,7 @@ impl RunQueue {
     }
 
     /// Takes a thread that another CPU may run.
-    pub fn steal(&mut self, may_take: impl Fn(&Thread) -> bool) -> Option<Ref<Thread>> {
+    pub(super) fn steal(&mut self, may_take: impl Fn(&Thread) -> bool) -> Option<Ref<Thread>> {
         if let Some(thread) = self.services.take_first(STEAL_DEPTH, &may_take) {
             self.length -= 1;
             return Some(thread);

@@ -15,7 +15,7 @@ const GRAIN: u32 = 10;
 
 /// The wheel. Times inside are in grains.
 #[derive(Debug)]
-pub struct Wheel {
+pub(super) struct Wheel {
     present: u64,
     /// Levels that have an occupied bucket, a bit each.
     active: u32,
@@ -26,7 +26,7 @@ pub struct Wheel {
 impl Wheel {
     /// An empty wheel.
     #[must_use]
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             present: 0,
             active: 0,
@@ -40,7 +40,7 @@ impl Wheel {
     }
 
     /// Adds a thread with its deadline in ticks.
-    pub fn insert(&mut self, thread: Ref<Thread>, deadline: u64) {
+    pub(super) fn insert(&mut self, thread: Ref<Thread>, deadline: u64) {
         let time = (deadline >> GRAIN).saturating_add(1).max(self.present);
         let differing = (time ^ self.present) | 1;
         let level = ((63 - differing.leading_zeros()) / DIGIT) as usize;
@@ -56,7 +56,7 @@ impl Wheel {
     }
 
     /// Removes a thread, if it is here.
-    pub fn remove(&mut self, thread: &Ref<Thread>) -> bool {
+    pub(super) fn remove(&mut self, thread: &Ref<Thread>) -> bool {
         let place = thread.sched.timer_bucket.load(Ordering::Relaxed);
         self.take(place / BUCKETS % LEVELS, place % BUCKETS, |queue| queue.remove(thread)).is_some()
     }
@@ -102,12 +102,12 @@ impl Wheel {
 
     /// When to look again, in ticks.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
+    pub(super) fn next_deadline(&self) -> Option<u64> {
         self.next().map(|(time, ..)| time << GRAIN)
     }
 
     /// Takes a thread whose deadline has passed; at most `steps` threads are moved down meanwhile.
-    pub fn pop_due(&mut self, now: u64, steps: &mut u32) -> Option<Ref<Thread>> {
+    pub(super) fn pop_due(&mut self, now: u64, steps: &mut u32) -> Option<Ref<Thread>> {
         let target = now >> GRAIN;
         loop {
             match self.next() {

@@ -16,7 +16,7 @@ const INLINE: usize = 8;
 
 /// The set.
 #[derive(Debug, Default)]
-pub struct Borrows {
+pub(super) struct Borrows {
     inline: [Option<Ref<Space>>; INLINE],
     more: Option<SlotTable>,
     count: usize,
@@ -26,11 +26,11 @@ pub struct Borrows {
 
 /// How many Spaces borrow from a frozen one.
 #[derive(Debug, Default)]
-pub struct Borrowers(AtomicU32);
+pub(super) struct Borrowers(AtomicU32);
 
 impl Borrowers {
     /// Whether nobody does.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.load(Ordering::Acquire) == 0
     }
 }
@@ -49,7 +49,12 @@ impl Borrows {
     ///
     /// # Errors
     /// `OutOfFrames`.
-    pub fn add(&mut self, space: &Ref<Space>, domain: &Ref<Domain>, entry: &Entry) -> Result<(), Error> {
+    pub(super) fn add(
+        &mut self,
+        space: &Ref<Space>,
+        domain: &Ref<Domain>,
+        entry: &Entry,
+    ) -> Result<(), Error> {
         if self.contains(space, entry) {
             return Ok(());
         }
@@ -76,7 +81,13 @@ impl Borrows {
     ///
     /// # Errors
     /// `OutOfFrames`.
-    pub fn import(&mut self, from: &Self, id: u64, domain: &Ref<Domain>, entry: &Entry) -> Result<(), Error> {
+    pub(super) fn import(
+        &mut self,
+        from: &Self,
+        id: u64,
+        domain: &Ref<Domain>,
+        entry: &Entry,
+    ) -> Result<(), Error> {
         if self.imported == (id, from.count) {
             return Ok(());
         }
@@ -99,7 +110,7 @@ impl Borrows {
     }
 
     /// Gives everything back.
-    pub fn clear(&mut self, domain: &Ref<Domain>) {
+    pub(super) fn clear(&mut self, domain: &Ref<Domain>) {
         for place in &mut self.inline {
             give_back(place.take());
         }

@@ -333,7 +333,7 @@ impl Space {
     fn remove_tables(&self, empty_from: u64, end: u64, changes: &mut Changes) {
         for level in 2..=self.tree.levels() {
             let span = LEAF_PAGES << (9 * (level - 2));
-            if end % span != 0 || end < empty_from + span {
+            if !end.is_multiple_of(span) || end < empty_from + span {
                 return;
             }
             if let Some(table) = self.tree.remove_table(end - span, level) {

@@ -18,13 +18,13 @@ use kernel_machine::{
 /// Bits of an address that one level decides.
 const LEVEL_BITS: u32 = 9;
 /// Empty words that are passed over for one unit of work.
-pub const WORDS_PER_UNIT: u32 = 8;
+pub(super) const WORDS_PER_UNIT: u32 = 8;
 /// Pages that one leaf table covers.
-pub const LEAF_PAGES: u64 = FRAME_WORDS as u64;
+pub(super) const LEAF_PAGES: u64 = FRAME_WORDS as u64;
 
 /// The tree.
 #[derive(Debug)]
-pub struct Tree {
+pub(super) struct Tree {
     /// Topmost table.
     root: Frame,
     /// A second root that must have the same lower half: the run root of a guest Space.
@@ -35,7 +35,7 @@ pub struct Tree {
 
 /// What is at an offset.
 #[derive(Debug)]
-pub enum Reach {
+pub(super) enum Reach {
     /// The leaf table that holds the offset's entry.
     Leaf(&'static Table),
     /// No table: the same state up to the end of a word's span.
@@ -57,12 +57,12 @@ const fn span_pages(level: u32) -> u64 {
 }
 
 /// Index of a page in its leaf table.
-pub const fn leaf_index(page: u64) -> usize {
+pub(super) const fn leaf_index(page: u64) -> usize {
     (page % LEAF_PAGES) as usize
 }
 
 /// How many words at the beginning are holes; eight are looked at in one.
-pub fn count_holes(words: &[AtomicU64]) -> u32 {
+pub(super) fn count_holes(words: &[AtomicU64]) -> u32 {
     const { assert!(PageEntry::HOLE.0 == 0) };
     let (groups, _) = words.as_chunks::<8>();
     let is_empty =
@@ -80,17 +80,17 @@ fn word(table: Frame, page: u64, level: u32) -> &'static AtomicU64 {
 
 impl Tree {
     /// A tree with an empty root.
-    pub const fn new(root: Frame, mirror: Option<Frame>, levels: u32) -> Self {
+    pub(super) const fn new(root: Frame, mirror: Option<Frame>, levels: u32) -> Self {
         Self { root, mirror, levels }
     }
 
     /// The topmost table.
-    pub const fn root(&self) -> Frame {
+    pub(super) const fn root(&self) -> Frame {
         self.root
     }
 
     /// Finds what is at a page.
-    pub fn reach(&self, page: u64) -> Reach {
+    pub(super) fn reach(&self, page: u64) -> Reach {
         let mut table = self.root;
         let mut level = self.levels;
         loop {
@@ -115,7 +115,7 @@ impl Tree {
     }
 
     /// Pages from a hole above the leaves to the next word of the same table that is not empty: what a walk over a range can pass over.
-    pub fn hole_run(&self, page: u64, work: &mut Work) -> u64 {
+    pub(super) fn hole_run(&self, page: u64, work: &mut Work) -> u64 {
         let mut table = self.root;
         for level in (2..=self.levels).rev() {
             let value = word(table, page, level).load(Ordering::Relaxed);
@@ -136,7 +136,7 @@ impl Tree {
     ///
     /// # Errors
     /// `OutOfFrames`.
-    pub fn reach_leaf(&self, page: u64, domain: &Ref<Domain>) -> Result<&'static Table, Error> {
+    pub(super) fn reach_leaf(&self, page: u64, domain: &Ref<Domain>) -> Result<&'static Table, Error> {
         let mut table = self.root;
         for level in (2..=self.levels).rev() {
             let word = word(table, page, level);
@@ -169,12 +169,12 @@ impl Tree {
     }
 
     /// Places a demand-zero marker over a whole span, whose word `reach` has found to be empty.
-    pub fn mark_span(&self, at: &AtomicU64, marker: PageEntry) {
+    pub(super) fn mark_span(&self, at: &AtomicU64, marker: PageEntry) {
         at.store(marker.0, Ordering::Relaxed);
     }
 
     /// Takes the table below a word of `level` out of the tree.
-    pub fn remove_table(&self, page: u64, level: u32) -> Option<Frame> {
+    pub(super) fn remove_table(&self, page: u64, level: u32) -> Option<Frame> {
         let mut table = self.root;
         for at in (level..=self.levels).rev() {
             let word = word(table, page, at);
@@ -191,7 +191,7 @@ impl Tree {
     }
 
     /// Number of levels.
-    pub const fn levels(&self) -> u32 {
+    pub(super) const fn levels(&self) -> u32 {
         self.levels
     }
 }
@@ -200,7 +200,7 @@ impl Tree {
 ///
 /// # Errors
 /// `OutOfFrames`.
-pub fn allocate_table(domain: &Ref<Domain>) -> Result<Frame, Error> {
+pub(super) fn allocate_table(domain: &Ref<Domain>) -> Result<Frame, Error> {
     domain.charge(Amounts::frames(1))?;
     frames::allocate_zeroed().ok_or_else(|| {
         domain.discharge(Amounts::frames(1));
@@ -209,7 +209,7 @@ pub fn allocate_table(domain: &Ref<Domain>) -> Result<Frame, Error> {
 }
 
 /// Gives a table's frame back.
-pub fn free_table(frame: Frame, domain: &Ref<Domain>) {
+pub(super) fn free_table(frame: Frame, domain: &Ref<Domain>) {
     frames::free(frame);
     domain.discharge(Amounts::frames(1));
 }
@@ -221,7 +221,7 @@ pub fn free_table(frame: Frame, domain: &Ref<Domain>) {
 pub fn check_range(offset: u64, pages: u64, limit: u64) -> Result<(u64, u64), Error> {
     let first = offset >> PAGE_SHIFT;
     let last = first.checked_add(pages).ok_or(Error::BadArgument)?;
-    if offset % PAGE_SIZE != 0 || pages == 0 || last > limit >> PAGE_SHIFT {
+    if !offset.is_multiple_of(PAGE_SIZE) || pages == 0 || last > limit >> PAGE_SHIFT {
         Err(Error::BadArgument)
     } else {
         Ok((first, pages))
