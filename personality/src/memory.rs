@@ -215,7 +215,7 @@ impl Memory {
     ) -> Result<u64, Errno> {
         let length = whole_pages(length)?;
         let start = if fixed {
-            if hint % PAGE != 0 {
+            if !hint.is_multiple_of(PAGE) {
                 return Err(Errno::EINVAL);
             }
             if hint < GUEST_MIN || hint.checked_add(length).is_none_or(|end| end > GUEST_MAX) {
@@ -365,6 +365,7 @@ impl Memory {
         Ok(())
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what `Space::map` takes, each of its own kind")]
     fn map_page(
         &self,
         at: u64,
@@ -428,7 +429,7 @@ impl Memory {
     /// # Errors
     /// `EINVAL`.
     pub fn unmap(&self, start: u64, length: u64) -> Result<(), Errno> {
-        if start % PAGE != 0 || length == 0 {
+        if !start.is_multiple_of(PAGE) || length == 0 {
             return Err(Errno::EINVAL);
         }
         let end = start
@@ -478,7 +479,7 @@ impl Memory {
     /// # Errors
     /// `EINVAL`, `ENOMEM` (not all mapped), `EACCES`.
     pub fn protect(&self, start: u64, length: u64, protection: u64) -> Result<(), Errno> {
-        if start % PAGE != 0 {
+        if !start.is_multiple_of(PAGE) {
             return Err(Errno::EINVAL);
         }
         let end = start

@@ -99,7 +99,7 @@ pub fn stack_pointer() -> u64 {
     let value: u64;
     // SAFETY: reads a register.
     unsafe {
-        core::arch::asm!("mov {}, rsp", out(reg) value, options(nomem, nostack, preserves_flags))
+        core::arch::asm!("mov {}, rsp", out(reg) value, options(nomem, nostack, preserves_flags));
     };
     value
 }

@@ -163,25 +163,27 @@ impl Heap {
         let next = *first;
         *first = page;
         let place = word(address(page));
-        // SAFETY: the run is free and has frames, so its first two words and its mark are the heap's.
-        unsafe {
-            place.write(next);
-            place.add(1).write(NONE);
-            mark(page).write(FREE | order as u8);
-        }
+        // SAFETY: the run is free and has frames, so its first word is the heap's.
+        unsafe { place.write(next) };
+        // SAFETY: as above for the second word.
+        unsafe { place.wrapping_add(1).write(NONE) };
+        // SAFETY: every page below the top has a mark, and the mark is the heap's.
+        unsafe { mark(page).write(FREE | order as u8) };
         if next != NONE {
-            // SAFETY: members of the list are free runs with frames.
-            unsafe { word(address(next)).add(1).write(page) };
+            // SAFETY: members of the list are free runs with frames, so their second words are the heap's.
+            unsafe { word(address(next)).wrapping_add(1).write(page) };
         }
     }
 
     fn unlink(&mut self, page: usize, order: usize) {
         let place = word(address(page));
-        // SAFETY: the run is in the list of its order, so its words are the heap's.
-        let (next, previous) = unsafe { (place.read(), place.add(1).read()) };
+        // SAFETY: the run is in the list of its order, so its first word is the heap's.
+        let next = unsafe { place.read() };
+        // SAFETY: as above for the second word.
+        let previous = unsafe { place.wrapping_add(1).read() };
         if next != NONE {
-            // SAFETY: as above.
-            unsafe { word(address(next)).add(1).write(previous) };
+            // SAFETY: the next run is in the same list, so its second word is the heap's.
+            unsafe { word(address(next)).wrapping_add(1).write(previous) };
         }
         if previous == NONE {
             if let Some(first) = self.runs.get_mut(order) {

@@ -11,6 +11,7 @@ extern crate alloc;
 
 pub mod arch;
 pub mod clock;
+mod hardware;
 pub mod heap;
 pub mod launch;
 pub mod log;

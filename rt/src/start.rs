@@ -1,6 +1,8 @@
 //! The first Rust code of a program, its end, and what happens on a panic.
 
+#[cfg(target_os = "none")]
 use crate::arch;
+#[cfg(target_os = "none")]
 use kernel_abi::Operation;
 
 #[cfg(target_os = "none")]
@@ -25,11 +27,13 @@ pub fn exit() -> ! {
 
 /// Ends the calling thread.
 pub(crate) fn end_thread() -> ! {
+    #[cfg(target_os = "none")]
     loop {
         let _ = arch::call(Operation::ThreadExit, [0; 6]);
-        #[cfg(not(target_os = "none"))]
-        std::process::abort();
     }
+    // On the host the operation would fail, and nothing may run on after it.
+    #[cfg(not(target_os = "none"))]
+    std::process::abort()
 }
 
 #[cfg(target_os = "none")]

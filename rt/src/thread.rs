@@ -55,6 +55,10 @@ impl fmt::Debug for Block {
 }
 
 struct Start {
+    #[cfg_attr(
+        not(target_os = "none"),
+        expect(dead_code, reason = "only the first code of a thread on the machine runs it")
+    )]
     run: Box<dyn FnOnce() + Send>,
 }
 

@@ -241,9 +241,9 @@ impl<B: Bytes> Image<B> {
             let middle = low + (high - low) / 2;
             let block = self.directory_block(directory, middle * BLOCK)?;
             if entry(block, 0, entry_count(block)?)?.0 <= name {
-                low = middle + 1
+                low = middle + 1;
             } else {
-                high = middle
+                high = middle;
             }
         }
         let Some(index) = low.checked_sub(1) else { return Ok(None) };
@@ -309,7 +309,7 @@ impl<B: Bytes> Image<B> {
 /// Number of entries of a block, from where the first name begins.
 fn entry_count(block: &[u8]) -> Result<usize, Errno> {
     let first = number(block, 8, 2) as usize;
-    if first < DIRENT || first % DIRENT != 0 || first > block.len() {
+    if first < DIRENT || !first.is_multiple_of(DIRENT) || first > block.len() {
         Err(BROKEN)
     } else {
         Ok(first / DIRENT)

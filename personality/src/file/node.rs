@@ -91,7 +91,7 @@ pub struct Node {
     /// Locks held on it.
     pub locks: super::locks::Locks,
     /// Who watches it.
-    pub watches: super::watch::Watches,
+    pub watches: watch::Watches,
 }
 
 /// An entry of a directory.
@@ -204,7 +204,7 @@ impl Node {
             meta: Cell::new(meta),
             xattrs: RefCell::new(Vec::new()),
             locks: super::locks::Locks::new(),
-            watches: super::watch::Watches::new(),
+            watches: watch::Watches::new(),
         })
     }
 

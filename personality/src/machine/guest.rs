@@ -166,7 +166,7 @@ pub fn read_string(address: u64, limit: usize) -> Result<Vec<u8>, Errno> {
 /// `EFAULT`; `EINVAL` when it is not aligned.
 #[cfg(target_os = "none")]
 pub fn load(address: u64) -> Result<u32, Errno> {
-    if address % 4 != 0 {
+    if !address.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     check(address, 4)?;
@@ -181,7 +181,7 @@ pub fn load(address: u64) -> Result<u32, Errno> {
 /// `EFAULT`; `EINVAL` when it is not aligned.
 #[cfg(target_os = "none")]
 pub fn exchange(address: u64, expected: u32, new: u32) -> Result<u32, Errno> {
-    if address % 4 != 0 {
+    if !address.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     check(address, 4)?;

@@ -1,5 +1,6 @@
 //! An image layer: a frozen Space, mapped piece by piece when it is looked at.
 
+use alloc::vec::Vec;
 use core::cell::RefCell;
 use kernel_abi::{
     PAGE_SHIFT, PAGE_SIZE,
@@ -18,7 +19,7 @@ pub struct Layer {
     length: u64,
     offset: u64,
     /// A bit for each window that is mapped.
-    mapped: RefCell<alloc::vec::Vec<u64>>,
+    mapped: RefCell<Vec<u64>>,
 }
 
 impl Layer {

@@ -3,6 +3,7 @@
 //! A page that goes is unmapped, never used again for something else while a guest may still have its frame; pages that no guest ever had are kept for reuse.
 
 use crate::linux::Errno;
+use alloc::vec::Vec;
 use core::cell::Cell;
 use kernel_abi::{PAGE_SIZE, layout::HOME_BASE, space::Access};
 use rt::sync::SpinLock;
@@ -20,18 +21,13 @@ const MAY_EXECUTE: u64 = 1 << 10;
 struct Arena {
     next: u64,
     end: u64,
-    holes: alloc::vec::Vec<u64>,
+    holes: Vec<u64>,
     kept: [u64; KEPT],
     kept_count: usize,
 }
 
-static ARENA: SpinLock<Arena> = SpinLock::new(Arena {
-    next: 0,
-    end: 0,
-    holes: alloc::vec::Vec::new(),
-    kept: [0; KEPT],
-    kept_count: 0,
-});
+static ARENA: SpinLock<Arena> =
+    SpinLock::new(Arena { next: 0, end: 0, holes: Vec::new(), kept: [0; KEPT], kept_count: 0 });
 
 /// A page.
 #[derive(Debug)]

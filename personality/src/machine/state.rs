@@ -11,8 +11,20 @@ use rt::sync::SpinLock;
 /// Words of the state page.
 const WORDS: usize = 40;
 /// Words of the fault in home mode: its registers begin at 20, rip is the 17th.
+#[cfg_attr(
+    not(target_os = "none"),
+    expect(dead_code, reason = "faults in home mode exist only on the machine")
+)]
 const HOME_IP: usize = 20 + 16;
+#[cfg_attr(
+    not(target_os = "none"),
+    expect(dead_code, reason = "faults in home mode exist only on the machine")
+)]
 const HOME_FAULT_ADDRESS: usize = 38;
+#[cfg_attr(
+    not(target_os = "none"),
+    expect(dead_code, reason = "faults in home mode exist only on the machine")
+)]
 const HOME_FAULT_CODE: usize = 39;
 /// Bytes of a vector area.
 pub const VECTOR_AREA: usize = 4096;
@@ -79,6 +91,13 @@ impl GuestState {
             self.word(index).set(*value);
         }
     }
+}
+
+#[cfg_attr(
+    not(target_os = "none"),
+    expect(dead_code, reason = "faults in home mode exist only on the machine")
+)]
+impl GuestState {
     /// Where a fault in home mode happened.
     pub(super) fn home_ip(self) -> u64 {
         self.word(HOME_IP).get()
@@ -108,7 +127,7 @@ pub fn fs_base() -> u64 {
     let value: u64;
     // SAFETY: reads a register that the personality does not use.
     unsafe {
-        core::arch::asm!("rdfsbase {}", out(reg) value, options(nomem, nostack, preserves_flags))
+        core::arch::asm!("rdfsbase {}", out(reg) value, options(nomem, nostack, preserves_flags));
     };
     value
 }
@@ -118,7 +137,7 @@ pub fn fs_base() -> u64 {
 pub fn set_fs_base(value: u64) {
     // SAFETY: the personality does not use the register; a low address is canonical.
     unsafe {
-        core::arch::asm!("wrfsbase {}", in(reg) value, options(nomem, nostack, preserves_flags))
+        core::arch::asm!("wrfsbase {}", in(reg) value, options(nomem, nostack, preserves_flags));
     };
 }
 
@@ -128,7 +147,7 @@ pub fn gs_base() -> u64 {
     let value: u64;
     // SAFETY: as for `fs_base`.
     unsafe {
-        core::arch::asm!("rdgsbase {}", out(reg) value, options(nomem, nostack, preserves_flags))
+        core::arch::asm!("rdgsbase {}", out(reg) value, options(nomem, nostack, preserves_flags));
     };
     value
 }
@@ -138,7 +157,7 @@ pub fn gs_base() -> u64 {
 pub fn set_gs_base(value: u64) {
     // SAFETY: as for `set_fs_base`.
     unsafe {
-        core::arch::asm!("wrgsbase {}", in(reg) value, options(nomem, nostack, preserves_flags))
+        core::arch::asm!("wrgsbase {}", in(reg) value, options(nomem, nostack, preserves_flags));
     };
 }
 
@@ -225,7 +244,7 @@ pub fn enabled() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: the kernel has enabled the instruction; it reads a register.
     unsafe {
-        core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+        core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
     };
     u64::from(low) | u64::from(high) << 32
 }

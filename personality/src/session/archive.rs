@@ -61,6 +61,9 @@ pub fn stat(system: &System, path: &[u8]) -> Result<PathStat, Errno> {
     })
 }
 
+/// The directory and the name of an entry.
+type Named = (Rc<Node>, Vec<u8>);
+
 /// An archive that is being made.
 #[derive(Debug)]
 pub struct Reader {
@@ -391,7 +394,7 @@ impl Writer {
     }
 
     /// The directory and the name of an entry; directories that are missing are made. Names that lead upwards are refused.
-    fn place(&self, path: &[u8]) -> Result<Option<(Rc<Node>, Vec<u8>)>, Errno> {
+    fn place(&self, path: &[u8]) -> Result<Option<Named>, Errno> {
         let parts: Vec<&[u8]> = path
             .split(|byte| *byte == b'/')
             .filter(|part| !part.is_empty() && *part != b".")

@@ -274,7 +274,7 @@ fn find_program(
     walker: &Walker<'_>,
     name: &[u8],
     environment: &[Vec<u8>],
-) -> Result<(Rc<crate::file::Node>, Vec<u8>), StartFailure> {
+) -> Result<(Rc<Node>, Vec<u8>), StartFailure> {
     let text = String::from_utf8_lossy(name).into_owned();
     if name.contains(&b'/') {
         return match walker.find(name, true) {

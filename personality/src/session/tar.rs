@@ -6,13 +6,13 @@ use crate::linux::Errno;
 use alloc::{format, string::ToString, vec::Vec};
 
 /// Bytes of a block.
-pub const BLOCK: usize = 512;
+pub(super) const BLOCK: usize = 512;
 /// Longest PAX header or long name.
-pub const MAX_EXTENSION: u64 = 1 << 20;
+pub(super) const MAX_EXTENSION: u64 = 1 << 20;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EntryKind {
+pub(super) enum EntryKind {
     /// A regular file.
     #[default]
     File,
@@ -65,7 +65,7 @@ impl EntryKind {
 
 /// An entry without its contents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub(super) struct Entry {
     /// What it is.
     pub kind: EntryKind,
     /// Path.
@@ -90,7 +90,7 @@ pub struct Entry {
 
 /// Bytes after contents up to the next block.
 #[must_use]
-pub const fn padding(size: u64) -> u64 {
+pub(super) const fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
 }
 
@@ -138,7 +138,7 @@ fn block(entry: &Entry) -> [u8; BLOCK] {
 }
 
 /// Adds an entry's header, with PAX records for what it has no room for.
-pub fn write_header(out: &mut Vec<u8>, entry: &Entry) {
+pub(super) fn write_header(out: &mut Vec<u8>, entry: &Entry) {
     let mut records = Vec::new();
     if entry.path.len() > 100 {
         record(&mut records, b"path", &entry.path);
@@ -203,7 +203,7 @@ fn number(block: &[u8; BLOCK], at: usize, length: usize) -> Result<u64, Errno> {
 ///
 /// # Errors
 /// `EINVAL`: no header, wrong sum, unknown kind.
-pub fn read_header(block: &[u8; BLOCK]) -> Result<Option<Entry>, Errno> {
+pub(super) fn read_header(block: &[u8; BLOCK]) -> Result<Option<Entry>, Errno> {
     if block.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
@@ -241,7 +241,7 @@ pub fn read_header(block: &[u8; BLOCK]) -> Result<Option<Entry>, Errno> {
 ///
 /// # Errors
 /// `EINVAL`; `EOPNOTSUPP` for sparse files.
-pub fn apply_records(mut records: &[u8], entry: &mut Entry) -> Result<(), Errno> {
+pub(super) fn apply_records(mut records: &[u8], entry: &mut Entry) -> Result<(), Errno> {
     while !records.is_empty() {
         let space = records.iter().position(|byte| *byte == b' ').ok_or(Errno::EINVAL)?;
         let digits = records.get(..space).unwrap_or_default();

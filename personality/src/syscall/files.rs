@@ -705,7 +705,7 @@ pub(super) fn mount(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn umount2(call: &mut Call<'_>) -> Outcome {
     let path = call.path(0)?;
-    call.node_at(crate::linux::AT_FDCWD, &path, true, false)?;
+    call.node_at(AT_FDCWD, &path, true, false)?;
     crate::gap!(call.system, "umount2");
     Err(Errno::EPERM.into())
 }

@@ -21,7 +21,9 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
     let (address, length, protection, flags) =
         (call.argument(0), call.argument(1), call.argument(2), call.argument(3));
     let offset = call.argument(5);
-    if protection & !(PROT_READ | PROT_WRITE | PROT_EXEC) != 0 || offset % 4096 != 0 || length == 0
+    if protection & !(PROT_READ | PROT_WRITE | PROT_EXEC) != 0
+        || !offset.is_multiple_of(4096)
+        || length == 0
     {
         return Err(Errno::EINVAL.into());
     }
@@ -87,7 +89,7 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
     let flags = call.argument(3);
     let bad_flags =
         flags & !(MAYMOVE | FIXED | DONTUNMAP) != 0 || flags & FIXED != 0 && flags & MAYMOVE == 0;
-    if bad_flags || call.argument(0) % 4096 != 0 {
+    if bad_flags || !call.argument(0).is_multiple_of(4096) {
         return Err(Errno::EINVAL.into());
     }
     if flags & DONTUNMAP != 0 {

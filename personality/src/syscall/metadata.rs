@@ -1,4 +1,4 @@
-//! What is known of files (stat(2), access(2), chmod(2), chown(2), utimensat(2), xattr(7), statfs(2)).
+//! What is known of files (stat(2), access(2), chmod(2), chown(2), utimensat(2), statfs(2)).
 
 use super::{Call, Outcome};
 use crate::{
@@ -12,10 +12,7 @@ use crate::{
     system::time,
     task::credentials::{CAP_CHOWN, Credentials},
 };
-use alloc::rc::Rc;
-
-/// Longest extended attribute.
-const MAX_XATTR: u64 = 64 * 1024;
+use alloc::{rc::Rc, vec::Vec};
 
 /// stat(2) of something without a node.
 fn stat_of_object(object: &Object, id: u64) -> Stat {
@@ -79,7 +76,7 @@ pub(super) fn newfstatat(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
-    let path = if call.argument(1) == 0 { alloc::vec::Vec::new() } else { call.path(1)? };
+    let path = if call.argument(1) == 0 { Vec::new() } else { call.path(1)? };
     let (fd, flags, out) = (call.int(0), call.argument(2) as u32, call.argument(4));
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 && fd != AT_FDCWD {
         let file = call.file_of(fd)?;
@@ -163,7 +160,7 @@ pub(super) fn faccessat2(call: &mut Call<'_>) -> Outcome {
     access_at(call, fd, &path, mode, flags)
 }
 
-fn check_writable(node: &Rc<Node>) -> Result<(), Errno> {
+pub(super) fn check_writable(node: &Rc<Node>) -> Result<(), Errno> {
     if path::is_read_only(node) { Err(Errno::EROFS) } else { Ok(()) }
 }
 
@@ -218,7 +215,7 @@ fn change_owner(call: &Call<'_>, node: &Rc<Node>, uid: u32, gid: u32) -> Outcome
     let may_all = credentials.has(CAP_CHOWN);
     let keeps_user = uid == u32::MAX || uid == meta.uid;
     let own_group = gid == u32::MAX || gid == meta.gid || credentials.is_member(gid);
-    if !may_all && !(credentials.users[3] == meta.uid && keeps_user && own_group) {
+    if !(may_all || credentials.users[3] == meta.uid && keeps_user && own_group) {
         return Err(Errno::EPERM.into());
     }
     check_writable(node)?;
@@ -269,8 +266,11 @@ pub(super) fn fchownat(call: &mut Call<'_>) -> Outcome {
     change_owner(call, &node, call.argument(2) as u32, call.argument(3) as u32)
 }
 
+/// Seconds and nanoseconds of the last access and the last change; none leaves what is there.
+type Times = [Option<(i64, u32)>; 2];
+
 /// Sets times; `None` leaves one, both now if there are none.
-fn set_times(call: &Call<'_>, node: &Rc<Node>, times: Option<[Option<(i64, u32)>; 2]>) -> Outcome {
+fn set_times(call: &Call<'_>, node: &Rc<Node>, times: Option<Times>) -> Outcome {
     let credentials = call.task.credentials();
     let meta = node.meta();
     let is_owner = credentials.owns(meta.uid);
@@ -304,7 +304,7 @@ pub(super) fn utime(call: &mut Call<'_>) -> Outcome {
     set_times(call, &node, times)
 }
 
-fn timevals(at: u64) -> Result<Option<[Option<(i64, u32)>; 2]>, Errno> {
+fn timevals(at: u64) -> Result<Option<Times>, Errno> {
     if at == 0 {
         return Ok(None);
     }
@@ -421,127 +421,4 @@ pub(super) fn fstatfs(call: &mut Call<'_>) -> Outcome {
             Ok(0)
         }
     }
-}
-
-fn node_argument(call: &Call<'_>, how: How) -> Result<Rc<Node>, Errno> {
-    match how {
-        How::File => call.file(0)?.node.clone().ok_or(Errno::EBADF),
-        How::Follow | How::Link => {
-            let path = call.path(0)?;
-            call.node_at(AT_FDCWD, &path, matches!(how, How::Follow), false)
-        }
-    }
-}
-
-/// How a family of three calls names its file.
-#[derive(Clone, Copy)]
-enum How {
-    Follow,
-    Link,
-    File,
-}
-
-fn xattr_name(call: &Call<'_>) -> Result<alloc::vec::Vec<u8>, Errno> {
-    let name = guest::read_string(call.argument(1), 255)
-        .map_err(|errno| if errno == Errno::ENAMETOOLONG { Errno::ERANGE } else { errno })?;
-    if name.is_empty() { Err(Errno::ERANGE) } else { Ok(name) }
-}
-
-/// Whether the caller may read (4) or write (2) an attribute.
-fn check_xattr(call: &Call<'_>, node: &Node, name: &[u8], wanted: u32) -> Result<(), Errno> {
-    let credentials = call.task.credentials();
-    let meta = node.meta();
-    if name.starts_with(b"user.") {
-        let is_plain = matches!(meta.mode & S_IFMT, crate::linux::S_IFREG | crate::linux::S_IFDIR);
-        if !is_plain {
-            return Err(if wanted == 2 { Errno::EPERM } else { Errno::ENODATA });
-        }
-        return if credentials.may(meta.mode, meta.uid, meta.gid, wanted) {
-            Ok(())
-        } else {
-            Err(Errno::EACCES)
-        };
-    }
-    if name.starts_with(b"trusted.") {
-        return Err(if wanted == 2 { Errno::EPERM } else { Errno::ENODATA });
-    }
-    if name.starts_with(b"security.") {
-        return if wanted == 4 || credentials.has(crate::task::credentials::CAP_SYS_ADMIN) {
-            Ok(())
-        } else {
-            Err(Errno::EPERM)
-        };
-    }
-    Err(Errno::EOPNOTSUPP)
-}
-
-fn set(call: &mut Call<'_>, how: How) -> Outcome {
-    let node = node_argument(call, how)?;
-    let name = xattr_name(call)?;
-    let (length, flags) = (call.argument(3), call.argument(4));
-    if length > MAX_XATTR {
-        return Err(Errno::ETOOBIG.into());
-    }
-    if flags > 2 {
-        return Err(Errno::EINVAL.into());
-    }
-    check_xattr(call, &node, &name, 2)?;
-    check_writable(&node)?;
-    let mut value = alloc::vec![0; length as usize];
-    guest::read_bytes(call.argument(2), &mut value)?;
-    node.set_xattr(&name, &value, flags)?;
-    Ok(0)
-}
-
-fn answer(call: &Call<'_>, value: &[u8], address: usize, limit: u64) -> Outcome {
-    if limit == 0 {
-        return Ok(value.len() as u64);
-    }
-    if (value.len() as u64) > limit {
-        return Err(Errno::ERANGE.into());
-    }
-    guest::write_bytes(call.argument(address), value)?;
-    Ok(value.len() as u64)
-}
-
-fn get(call: &mut Call<'_>, how: How) -> Outcome {
-    let node = node_argument(call, how)?;
-    let name = xattr_name(call)?;
-    check_xattr(call, &node, &name, 4)?;
-    let value = node.xattr(&name).ok_or(Errno::ENODATA)?;
-    answer(call, &value, 2, call.argument(3))
-}
-
-fn list(call: &mut Call<'_>, how: How) -> Outcome {
-    let node = node_argument(call, how)?;
-    let mut names = alloc::vec::Vec::new();
-    for name in node.xattr_names() {
-        names.extend_from_slice(&name);
-        names.push(0);
-    }
-    answer(call, &names, 1, call.argument(2))
-}
-
-fn remove(call: &mut Call<'_>, how: How) -> Outcome {
-    let node = node_argument(call, how)?;
-    let name = xattr_name(call)?;
-    check_xattr(call, &node, &name, 2)?;
-    check_writable(&node)?;
-    node.remove_xattr(&name)?;
-    Ok(0)
-}
-
-macro_rules! xattr_calls {
-    ($($name:ident $function:ident $how:ident;)*) => { $(
-        pub(super) fn $name(call: &mut Call<'_>) -> Outcome {
-            $function(call, How::$how)
-        }
-    )* };
-}
-
-xattr_calls! {
-    setxattr set Follow; lsetxattr set Link; fsetxattr set File;
-    getxattr get Follow; lgetxattr get Link; fgetxattr get File;
-    listxattr list Follow; llistxattr list Link; flistxattr list File;
-    removexattr remove Follow; lremovexattr remove Link; fremovexattr remove File;
 }

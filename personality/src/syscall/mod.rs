@@ -19,6 +19,7 @@ mod splice;
 pub mod system_information;
 pub mod table;
 mod time;
+mod xattr;
 
 use crate::{
     file::{OpenFile, open::Io, path::Walker},

@@ -12,6 +12,7 @@ use crate::{
     wait::{Stop, WAIT},
 };
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 
 /// Signals that cannot be blocked.
 const UNBLOCKABLE: u64 = signal::bit(SIGKILL) | signal::bit(SIGSTOP);
@@ -144,7 +145,7 @@ fn info(call: &Call<'_>, signo: u8, code: i32) -> Siginfo {
 
 pub(super) fn kill(call: &mut Call<'_>) -> Outcome {
     let (pid, signo) = (call.int(0), number(call.argument(1) & 0xffff_ffff)?);
-    let targets: alloc::vec::Vec<Rc<Process>> = match pid {
+    let targets: Vec<Rc<Process>> = match pid {
         0 => call.system.processes.group(call.task.process.group.get()),
         -1 => call
             .system

@@ -7,6 +7,7 @@ use crate::{
     machine::guest::{self, Sink},
     task::credentials::CAP_SYS_ADMIN,
 };
+use alloc::vec::Vec;
 use kernel_abi::resource::{Resource, UNLIMITED};
 
 /// Longest host name.
@@ -66,7 +67,7 @@ pub(super) fn getrandom(call: &mut Call<'_>) -> Outcome {
     Ok(length as u64)
 }
 
-fn set_name(call: &mut Call<'_>) -> Result<alloc::vec::Vec<u8>, Errno> {
+fn set_name(call: &mut Call<'_>) -> Result<Vec<u8>, Errno> {
     if !call.task.credentials().has(CAP_SYS_ADMIN) {
         return Err(Errno::EPERM);
     }

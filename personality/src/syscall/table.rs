@@ -4,7 +4,7 @@
 
 use super::{
     Call, Outcome, descriptors, files, io, memory, messages, metadata, notify, poll, process,
-    signals, socket_options, sockets, splice, system_information, time,
+    signals, socket_options, sockets, splice, system_information, time, xattr,
 };
 use crate::{gap, linux::Errno, system::System, task::Task};
 use alloc::rc::Rc;
@@ -248,18 +248,18 @@ calls! {
     185 security None;
     186 gettid Full process::gettid;
     187 readahead Full io::fsync;
-    188 setxattr Full metadata::setxattr;
-    189 lsetxattr Full metadata::lsetxattr;
-    190 fsetxattr Full metadata::fsetxattr;
-    191 getxattr Full metadata::getxattr;
-    192 lgetxattr Full metadata::lgetxattr;
-    193 fgetxattr Full metadata::fgetxattr;
-    194 listxattr Full metadata::listxattr;
-    195 llistxattr Full metadata::llistxattr;
-    196 flistxattr Full metadata::flistxattr;
-    197 removexattr Full metadata::removexattr;
-    198 lremovexattr Full metadata::lremovexattr;
-    199 fremovexattr Full metadata::fremovexattr;
+    188 setxattr Full xattr::setxattr;
+    189 lsetxattr Full xattr::lsetxattr;
+    190 fsetxattr Full xattr::fsetxattr;
+    191 getxattr Full xattr::getxattr;
+    192 lgetxattr Full xattr::lgetxattr;
+    193 fgetxattr Full xattr::fgetxattr;
+    194 listxattr Full xattr::listxattr;
+    195 llistxattr Full xattr::llistxattr;
+    196 flistxattr Full xattr::flistxattr;
+    197 removexattr Full xattr::removexattr;
+    198 lremovexattr Full xattr::lremovexattr;
+    199 fremovexattr Full xattr::fremovexattr;
     200 tkill Full signals::tkill;
     201 time Full time::time;
     202 futex Full process::futex;

@@ -540,7 +540,7 @@ pub fn enter(task: &Rc<Task>, loaded: Loaded) {
     task.robust_list.set(0);
     task.rseq.set((0, 0));
     let state = task.state;
-    state.set_registers(&[0; crate::machine::state::REGISTERS]);
+    state.set_registers(&[0; state::REGISTERS]);
     state.set_rip(entry);
     state.set_rsp(stack);
     state.set_rflags(0x202);

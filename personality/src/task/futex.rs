@@ -31,10 +31,13 @@ pub enum Waiting {
     Woken,
 }
 
+/// Who waits, its task's number, and the bits that wake it.
+type Queued = (Waiter, i32, u32);
+
 /// All waiters.
 #[derive(Debug, Default)]
 pub struct Futexes {
-    queues: RefCell<BTreeMap<Key, Vec<(Waiter, i32, u32)>>>,
+    queues: RefCell<BTreeMap<Key, Vec<Queued>>>,
 }
 
 /// The key of an address in a task's memory.

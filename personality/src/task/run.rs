@@ -53,8 +53,7 @@ pub(super) fn begin(start: Handed<Start>) {
 pub(crate) fn run(task: Rc<Task>) {
     let mut task = Some(Handed(task));
     let mut exit = Exit::Kick;
-    loop {
-        let Some(Handed(current)) = &task else { break };
+    while let Some(Handed(current)) = &task {
         let next = SYSTEM.with(|system| step(system, current, exit)).unwrap_or(Next::End);
         match next {
             Next::Enter => exit = enter(),
@@ -109,11 +108,11 @@ fn step(system: &mut System, task: &Rc<Task>, exit: Exit) -> Next {
         Exit::Fault => fault(task),
         Exit::Kick => {}
     }
-    if task.has_work.get() || task.process.exiting.get().is_some() || interrupted.is_some() {
-        if let Some(next) = work(system, task, interrupted) {
-            crate::session::flush_if_dirty(system);
-            return next;
-        }
+    if (task.has_work.get() || task.process.exiting.get().is_some() || interrupted.is_some())
+        && let Some(next) = work(system, task, interrupted)
+    {
+        crate::session::flush_if_dirty(system);
+        return next;
     }
     crate::session::flush_if_dirty(system);
     Next::Enter

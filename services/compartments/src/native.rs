@@ -53,7 +53,11 @@ fn read(view: &View) -> Option<Request> {
     let mut bytes = alloc::vec![0_u8; view.length().min((MAX_PAGES * PAGE_SIZE) as usize)];
     // SAFETY: the view is as long as the buffer; whatever the client writes meanwhile are bytes.
     unsafe {
-        core::ptr::copy_nonoverlapping(view.pointer().cast_const(), bytes.as_mut_ptr(), bytes.len())
+        core::ptr::copy_nonoverlapping(
+            view.pointer().cast_const(),
+            bytes.as_mut_ptr(),
+            bytes.len(),
+        );
     };
     let mut decoder = Decoder::new();
     decoder.feed(&bytes);

@@ -100,7 +100,7 @@ impl Switch {
     fn frame(&mut self, header: [u8; HEADER_LENGTH], sink: &mut impl Sink) {
         match Frame::decode(header) {
             Ok(Frame::Hello { version }) if version == VERSION && !self.greeted => {
-                self.greeted = true
+                self.greeted = true;
             }
             Ok(Frame::Data { channel, length }) => {
                 let open = self.channels.get_mut(&channel).filter(|channel| channel.is_open);

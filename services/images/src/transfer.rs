@@ -135,9 +135,9 @@ impl Incoming {
                 unsafe {
                     core::ptr::copy_nonoverlapping(
                         bytes.as_ptr(),
-                        view.pointer().add(at),
+                        view.pointer().wrapping_add(at),
                         bytes.len(),
-                    )
+                    );
                 };
             }
             self.hash.update(bytes);

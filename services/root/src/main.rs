@@ -10,6 +10,7 @@ mod describe;
 mod service;
 mod system;
 
+use alloc::vec::Vec;
 use contract::system::{Description, OnDeath};
 use rt::{Hardware, Notification, Space, abi::cap::root, module::Module};
 use service::{Authority, Running};
@@ -47,7 +48,7 @@ fn run(
 ) -> rt::Result<()> {
     let notification = Notification::create(rt::Domain::OWN)?;
     let mut authority = Authority::new(hardware, module, description, begun)?;
-    let mut running = alloc::vec::Vec::new();
+    let mut running = Vec::new();
     for (index, service) in description.services.iter().enumerate() {
         running.push(authority.start(index, service, notification)?);
     }

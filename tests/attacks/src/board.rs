@@ -33,9 +33,9 @@ impl Board {
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
-        let place = self.0.pointer().cast::<AtomicU64>();
+        let place = self.0.pointer().cast::<AtomicU64>().wrapping_add(index);
         // SAFETY: the view is a page, the indices are those above, and every value is a valid word whoever writes it.
-        unsafe { &*place.add(index) }
+        unsafe { &*place }
     }
 
     /// Reads a word.

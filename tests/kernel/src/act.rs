@@ -2,16 +2,10 @@
 
 /// Name of the number in the start-up block that says what to do.
 pub(crate) const ACT: &str = "act";
-/// Name of the first argument.
-pub(crate) const ARGUMENT: &str = "argument";
 /// Name of the Notification on which the assistant tells how far it came.
 pub(crate) const SIGNAL: &str = "signal";
-/// Name of a Gate to the suite.
-pub(crate) const GATE: &str = "gate";
 /// Name of an Endpoint of the suite.
 pub(crate) const ENDPOINT: &str = "endpoint";
-/// Name of a Space of the suite.
-pub(crate) const SPACE: &str = "space";
 /// The bit that says that the assistant has begun.
 pub(crate) const BEGUN: u64 = 1;
 /// The bit that says that the assistant has done what was asked.

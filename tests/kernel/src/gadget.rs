@@ -225,13 +225,14 @@ impl Faults {
         // SAFETY: the code preserves what C functions preserve, and a fault in it continues at its end.
         let faulted = unsafe { attempt(argument) };
         (faulted != 0).then(|| {
-            // SAFETY: the state page is mapped for ever and the kernel has written these words.
-            let (code, address) = unsafe {
-                (
-                    (&raw const (*self.state).home_fault_code).read_volatile(),
-                    (&raw const (*self.state).home_fault_address).read_volatile(),
-                )
-            };
+            // SAFETY: the state page is mapped for ever.
+            let code = unsafe { &raw const (*self.state).home_fault_code };
+            // SAFETY: as above.
+            let address = unsafe { &raw const (*self.state).home_fault_address };
+            // SAFETY: the kernel has written the word.
+            let code = unsafe { code.read_volatile() };
+            // SAFETY: as above.
+            let address = unsafe { address.read_volatile() };
             Fault { vector: code as u8, code: code >> 8, address }
         })
     }

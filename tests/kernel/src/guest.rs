@@ -19,8 +19,6 @@ pub(crate) const CODE: u64 = 0x40_0000;
 pub(crate) const DATA: u64 = 0x50_0000;
 /// The end of the guest's stack.
 pub(crate) const STACK: u64 = 0x7000_0000_0000;
-/// Flag of `SpaceZero`: frames at once.
-pub(crate) const POPULATE: u64 = 1 << 8;
 
 /// A guest attached to the calling thread.
 pub(crate) struct Guest {
@@ -94,25 +92,30 @@ impl Guest {
     /// The registers.
     pub(crate) fn get(&self) -> Registers {
         // SAFETY: the state page belongs to this thread, which is in home mode.
-        unsafe { (&raw const (*self.state).guest).read_volatile() }
+        let guest = unsafe { &raw const (*self.state).guest };
+        // SAFETY: as above; any value is a valid register.
+        unsafe { guest.read_volatile() }
     }
 
     /// Sets the registers.
     pub(crate) fn set(&self, registers: Registers) {
         // SAFETY: as for `get`.
-        unsafe { (&raw mut (*self.state).guest).write_volatile(registers) };
+        let guest = unsafe { &raw mut (*self.state).guest };
+        // SAFETY: as above; nobody else reads it meanwhile.
+        unsafe { guest.write_volatile(registers) };
     }
 
     /// Runs it until an exit.
     pub(crate) fn enter(&self) -> rt::Result<Left> {
         let (exit, ..) = arch::call(Operation::GuestEnter, [0; 6])?;
         // SAFETY: as for `get`.
-        let (address, code) = unsafe {
-            (
-                (&raw const (*self.state).exit_address).read_volatile(),
-                (&raw const (*self.state).exit_code).read_volatile(),
-            )
-        };
+        let address = unsafe { &raw const (*self.state).exit_address };
+        // SAFETY: as for `get`.
+        let code = unsafe { &raw const (*self.state).exit_code };
+        // SAFETY: the kernel has written the word.
+        let address = unsafe { address.read_volatile() };
+        // SAFETY: as above.
+        let code = unsafe { code.read_volatile() };
         Ok(Left { exit, address, code })
     }
 

@@ -32,16 +32,12 @@ pub(crate) struct World {
     pub(crate) hardware: Hardware,
     /// The boot module: where the assistant comes from.
     pub(crate) module: Module,
-    /// The module's Space.
-    pub(crate) module_space: Space,
     /// CPUs running.
     pub(crate) cpus: u64,
     /// Cases whose names contain this are run.
     pub(crate) filter: String,
     /// Of the random cases.
     pub(crate) seed: u64,
-    /// The long cases do this many times their normal number of rounds.
-    pub(crate) rounds: u64,
 }
 
 impl World {
@@ -53,11 +49,9 @@ impl World {
         Ok(Self {
             hardware,
             module: Module::read(module_space)?,
-            module_space,
             cpus: hardware.fact(HardwareFact::Cpus)?,
             filter: word(&line, "suite=").unwrap_or_default().into(),
             seed: number("seed=").unwrap_or(0x5eed),
-            rounds: number("rounds=").unwrap_or(1),
         })
     }
 
@@ -71,16 +65,7 @@ impl World {
         })
     }
 
-    /// Starts the assistant in a Domain of its own.
-    pub(crate) fn assistant(
-        &self,
-        act: Act,
-        prepare: impl FnOnce(&mut Launch<'_>) -> Result<()>,
-    ) -> Result<Assistant> {
-        self.assistant_in(Domain::OWN, act, prepare)
-    }
-
-    /// The same in a child of a Domain.
+    /// Starts the assistant in a child of a Domain.
     pub(crate) fn assistant_in(
         &self,
         parent: Domain,

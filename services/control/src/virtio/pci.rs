@@ -55,7 +55,7 @@ impl Registers {
         Ok(Self { view, offset: (physical - page) as usize, length: length as usize })
     }
     fn holds(&self, at: usize, size: usize) -> bool {
-        at % size == 0 && at.checked_add(size).is_some_and(|end| end <= self.length)
+        at.is_multiple_of(size) && at.checked_add(size).is_some_and(|end| end <= self.length)
     }
     access!(read8, write8, u8);
     access!(read16, write16, u16);
@@ -164,7 +164,7 @@ fn open(
                 let length = u64::from(configuration.read32(here + 12)).min(1 << 20);
                 match (configuration.read8(here + 3), physical) {
                     (1, Some(physical)) if common.is_none() => {
-                        common = Some(Registers::map(hardware, physical, length)?)
+                        common = Some(Registers::map(hardware, physical, length)?);
                     }
                     (2, Some(physical)) if notify.is_none() => {
                         notify = Some(Registers::map(hardware, physical, length)?);

@@ -1,5 +1,6 @@
 //! A split virtqueue of page-sized buffers (Virtual I/O Device specification 1.2, 2.7).
 
+use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, fence};
 use rt::{
     Hardware, Space,
@@ -62,27 +63,33 @@ impl Queue {
 
     fn put16(&mut self, at: usize, value: u16) {
         // SAFETY: the offset is inside the rings' page, which this queue owns together with the device, and even.
-        unsafe { self.rings.pointer().add(at % BUFFER).cast::<u16>().write_volatile(value) };
+        unsafe {
+            self.rings.pointer().wrapping_add(at % BUFFER).cast::<u16>().write_volatile(value);
+        };
     }
 
     fn put32(&mut self, at: usize, value: u32) {
         // SAFETY: as for `put16`; the offset is a multiple of four.
-        unsafe { self.rings.pointer().add(at % BUFFER).cast::<u32>().write_volatile(value) };
+        unsafe {
+            self.rings.pointer().wrapping_add(at % BUFFER).cast::<u32>().write_volatile(value);
+        };
     }
 
     fn put64(&mut self, at: usize, value: u64) {
         // SAFETY: as for `put16`; the offset is a multiple of eight.
-        unsafe { self.rings.pointer().add(at % BUFFER).cast::<u64>().write_volatile(value) };
+        unsafe {
+            self.rings.pointer().wrapping_add(at % BUFFER).cast::<u64>().write_volatile(value);
+        };
     }
 
     fn get16(&self, at: usize) -> u16 {
         // SAFETY: the offset is inside the rings' page and even.
-        unsafe { self.rings.pointer().add(at % BUFFER).cast::<u16>().read_volatile() }
+        unsafe { self.rings.pointer().wrapping_add(at % BUFFER).cast::<u16>().read_volatile() }
     }
 
     fn get32(&self, at: usize) -> u32 {
         // SAFETY: the offset is inside the rings' page and a multiple of four.
-        unsafe { self.rings.pointer().add(at % BUFFER).cast::<u32>().read_volatile() }
+        unsafe { self.rings.pointer().wrapping_add(at % BUFFER).cast::<u32>().read_volatile() }
     }
 
     /// Gives a buffer to the device.
@@ -113,12 +120,12 @@ impl Queue {
     pub(crate) fn buffer(&mut self, index: u16) -> &mut [u8] {
         let at = usize::from(index % self.size) * BUFFER;
         // SAFETY: the buffer is inside the view, and the device does not use it between `take` and `offer`.
-        unsafe { core::slice::from_raw_parts_mut(self.buffers.pointer().add(at), BUFFER) }
+        unsafe { core::slice::from_raw_parts_mut(self.buffers.pointer().wrapping_add(at), BUFFER) }
     }
 }
 
 /// Zeroed pages of this program's own that a device may use, with their physical addresses.
-fn pinned(hardware: Hardware, pages: u64) -> rt::Result<(View, alloc::vec::Vec<u64>)> {
+fn pinned(hardware: Hardware, pages: u64) -> rt::Result<(View, Vec<u64>)> {
     let view = View::zeroed(pages)?;
     let home: Space = startup::home_space();
     home.resolve(view.offset(), pages, Access::READ | Access::WRITE)?;

@@ -157,7 +157,7 @@ pub(crate) fn messages(board: &Board) -> Attempt {
                 dice.garbage(),
                 dice.garbage(),
                 dice.garbage(),
-                reply_slot << 32 | dice.word() % 99,
+                (reply_slot << 32) | (dice.word() % 99),
             ];
             let _ = gadget::raw_message(Operation::Receive as u64, receive, more);
             let answer = [reply_slot, dice.garbage(), dice.garbage(), 0, 0, 0];

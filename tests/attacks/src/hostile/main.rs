@@ -10,6 +10,7 @@ mod authority;
 #[path = "../board.rs"]
 mod board;
 #[path = "../../../kernel/src/check.rs"]
+#[expect(dead_code, reason = "the kernel's suite uses all of it")]
 mod check;
 mod exhaustion;
 #[path = "../../../kernel/src/gadget.rs"]
@@ -38,8 +39,11 @@ pub(crate) struct Breach(pub(crate) u32, pub(crate) u64);
 /// Whether an attempt got anywhere.
 pub(crate) type Attempt = Result<(), Breach>;
 
+/// One attempt; the board is what it reports to.
+type Attack = fn(&Board) -> Attempt;
+
 /// The attempts by name.
-const ATTACKS: &[(&str, fn(&Board) -> Attempt)] = &[
+const ATTACKS: &[(&str, Attack)] = &[
     ("forge_capabilities", authority::forge),
     ("every_operation_with_garbage", authority::garbage),
     ("more_authority", authority::more),

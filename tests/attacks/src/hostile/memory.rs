@@ -80,7 +80,7 @@ pub(crate) fn recycled(board: &Board) -> Attempt {
             View::map(space, 0, pages, WRITE).map_err(|error| Breach(line!(), error as u64))?;
         for index in 0..view.length() / 8 {
             // SAFETY: the index lies in the view.
-            let word = unsafe { view.pointer().cast::<u64>().add(index).read_volatile() };
+            let word = unsafe { view.pointer().cast::<u64>().wrapping_add(index).read_volatile() };
             hold!(word == 0, word);
         }
         // SAFETY: as above: what this compartment writes, the next one must not find.

@@ -1,6 +1,7 @@
 //! Taking time: from the scheduler, the log, other CPUs, and whoever listens.
 
 use crate::{Attempt, Breach, board::Board, handed, hold, rounds};
+use alloc::vec::Vec;
 use rt::{
     Domain, Notification, Space, Thread,
     abi::{
@@ -48,7 +49,7 @@ pub(crate) fn spin(_: &Board) -> Attempt {
 
 /// Threads in children of the greatest weight: together they weigh what their compartment weighs.
 pub(crate) fn weights(_: &Board) -> Attempt {
-    let mut threads = alloc::vec::Vec::new();
+    let mut threads = Vec::new();
     for number in 0..THREADS {
         let domain = child()?;
         hold!(domain.schedule(10_000, UNLIMITED, 1, 0, 0).is_ok(), number);
@@ -88,7 +89,7 @@ pub(crate) fn interrupts(board: &Board) -> Attempt {
 
 /// Threads that sleep for next to no time, and kicks and unparks for all of them.
 pub(crate) fn timers(board: &Board) -> Attempt {
-    let mut threads = alloc::vec::Vec::new();
+    let mut threads = Vec::new();
     for _ in 0..THREADS {
         let thread = rt::thread::spawn(false, || {
             loop {

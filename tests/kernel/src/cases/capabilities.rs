@@ -9,6 +9,7 @@ use crate::{
     same,
     world::World,
 };
+use alloc::vec::Vec;
 use rt::{
     Domain, Error, Notification, Space,
     abi::{
@@ -100,7 +101,7 @@ fn delete_and_next(world: &'static World) -> Outcome {
     for slot in [1, 511, 512, SLOT_LIMIT - 1] {
         object::copy(space.slot(), child, slot, Rights::ALL).must("grant")?;
     }
-    let mut seen = alloc::vec::Vec::new();
+    let mut seen = Vec::new();
     let mut from = 0;
     while let Ok(found) = child.next(from) {
         same!(found.kind, Some(Kind::Space));

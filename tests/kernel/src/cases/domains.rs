@@ -9,6 +9,7 @@ use crate::{
     same,
     world::{NO_LIMITS, Sandbox, World, in_seconds, ledger},
 };
+use alloc::vec::Vec;
 use rt::{
     Domain, Notification, Space, Thread,
     abi::{
@@ -101,7 +102,7 @@ fn nesting(_: &'static World) -> Outcome {
     let used = first.stat(Resource::Objects).must("stat")?.used;
     first.set_limit(Resource::Objects, used).must("limit")?;
     // What the descendants have drawn already may still be used up; then the ancestor's limit holds.
-    let mut made = alloc::vec::Vec::new();
+    let mut made = Vec::new();
     while let Ok(notification) = Notification::create(last) {
         made.push(notification);
         check!(made.len() < 200, "the ancestor's limit does not hold");
@@ -212,7 +213,7 @@ fn death_takes_all(_: &'static World) -> Outcome {
 fn death_of_ancestors(world: &'static World) -> Outcome {
     let sandbox = Sandbox::new().must("sandbox")?;
     for _ in 0..4 {
-        let assistants: Result<alloc::vec::Vec<_>, _> = (0..2 * world.cpus)
+        let assistants: Result<Vec<_>, _> = (0..2 * world.cpus)
             .map(|_| world.assistant_in(sandbox.0, Act::Spin, |_| Ok(())))
             .collect();
         for assistant in assistants.must("assistants")? {
@@ -228,7 +229,7 @@ fn exhaustion(_: &'static World) -> Outcome {
     let sandbox = Sandbox::new().must("sandbox")?;
     let objects = sandbox.domain().must("domain")?;
     objects.set_limit(Resource::Objects, 50).must("limit")?;
-    let mut made = alloc::vec::Vec::new();
+    let mut made = Vec::new();
     while let Ok(notification) = Notification::create(objects) {
         made.push(notification);
     }
@@ -253,7 +254,7 @@ fn exhaustion(_: &'static World) -> Outcome {
     space.unmap(0, 1000).must("unmap")?;
     let threads = sandbox.domain().must("domain")?;
     threads.set_limit(Resource::Threads, 5).must("limit")?;
-    let mut started = alloc::vec::Vec::new();
+    let mut started = Vec::new();
     while let Ok(thread) = Thread::create(threads, startup::home_space(), 0) {
         started.push(thread);
     }

@@ -10,6 +10,7 @@ use crate::{
     same,
     world::{Sandbox, World, eventually, in_seconds},
 };
+use alloc::string::String;
 use alloc::vec::Vec;
 use rt::{
     Domain, Endpoint, Gate, Notification, Reply, Thread,
@@ -36,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// An Endpoint with one Gate.
-fn session(limit: u16) -> Result<(Endpoint, Gate), alloc::string::String> {
+fn session(limit: u16) -> Result<(Endpoint, Gate), String> {
     let endpoint = Endpoint::create(Domain::OWN).must("endpoint")?;
     let gate = endpoint.gate(Domain::OWN, 0xbad9e, limit).must("gate")?;
     Ok((endpoint, gate))
@@ -46,7 +47,7 @@ fn session(limit: u16) -> Result<(Endpoint, Gate), alloc::string::String> {
 fn call_elsewhere(
     gate: Gate,
     message: Message,
-) -> Result<(Thread, super::Answer<rt::Result<rt::message::Received>>), alloc::string::String> {
+) -> Result<(Thread, super::Answer<rt::Result<rt::message::Received>>), String> {
     let (sender, answer) = channel();
     let caller = thread::spawn(false, move || sender.send(gate.call(message, 0))).must("thread")?;
     Ok((caller, answer))
@@ -186,7 +187,7 @@ fn receive_errors(_: &'static World) -> Outcome {
     // Two receivers cannot wait with one Reply.
     let (sender, answer) = channel();
     let waiting = thread::spawn(false, move || {
-        sender.send(receive(endpoint, u64::MAX, 0, reply).map(|_| ()))
+        sender.send(receive(endpoint, u64::MAX, 0, reply).map(|_| ()));
     })
     .must("thread")?;
     check!(
@@ -218,7 +219,7 @@ fn reply_errors(_: &'static World) -> Outcome {
     // Anybody who holds the Reply may answer, from any thread: once.
     let (sender, done) = channel();
     thread::spawn(false, move || {
-        sender.send((server.reply(Message::new(3, [0; 4])), server.reply(Message::default())))
+        sender.send((server.reply(Message::new(3, [0; 4])), server.reply(Message::default())));
     })
     .must("thread")?;
     let (first, second) = done.wait()?;
@@ -349,7 +350,11 @@ fn caller_dies(_: &'static World) -> Outcome {
         let server = Server::new(endpoint, None).must("server")?;
         let prepared = thread::prepare(false).must("prepare")?;
         let caller = prepared.thread();
-        prepared.start(move || drop(gate.call(Message::default(), 0))).must("start")?;
+        prepared
+            .start(move || {
+                let _ = gate.call(Message::default(), 0);
+            })
+            .must("start")?;
         check!(
             eventually(|| caller.stat().is_ok_and(|(_, state, _)| state == 2)),
             "the caller waits"
@@ -394,9 +399,9 @@ fn server_dies(world: &'static World) -> Outcome {
         }
         assistant.wait(act::DONE).must("received")?;
         if act == Act::ServeAndDie {
-            assistant.buried().must("death")?
+            assistant.buried().must("death")?;
         } else {
-            assistant.kill().must("kill")?
+            assistant.kill().must("kill")?;
         }
         // The Endpoint is the suite's: the call that was received ends, the others wait for the next server.
         let server = Server::new(endpoint, None).must("server")?;

@@ -257,12 +257,12 @@ fn map_share(_: &'static World) -> Outcome {
     let (one, two) =
         (View::map(space, 0, 8, WRITE).must("view")?, View::map(space, 0, 8, READ).must("view")?);
     for page in 0..8 {
-        // SAFETY: both views show the same pages, one of them writable.
-        unsafe {
-            let at = page * PAGE_SIZE as usize;
-            one.pointer().add(at).write_volatile(page as u8 + 1);
-            same!(two.pointer().add(at).read_volatile(), page as u8 + 1);
-        }
+        let at = page * PAGE_SIZE as usize;
+        // SAFETY: the view is writable and has that many pages.
+        unsafe { one.pointer().wrapping_add(at).write_volatile(page as u8 + 1) };
+        // SAFETY: the other view shows the same pages.
+        let seen = unsafe { two.pointer().wrapping_add(at).read_volatile() };
+        same!(seen, page as u8 + 1);
     }
     // Holes of the source stay holes within one Domain.
     let other = hold()?;

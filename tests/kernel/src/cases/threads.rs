@@ -10,6 +10,7 @@ use crate::{
     same,
     world::{World, eventually, in_seconds},
 };
+use alloc::vec::Vec;
 use rt::{
     Domain, Space, Thread,
     abi::{
@@ -39,7 +40,7 @@ fn yield_clock_random(_: &'static World) -> Outcome {
     same!(call(Operation::ThreadYield, [0; 6]).map(|(rax, ..)| rax), Ok(0));
     let (rate, boot, _) = call(Operation::Clock, [0; 6]).must("Clock")?;
     check!(rate >= 1_000_000 && boot <= rt::clock::now(), "rate {rate}, boot {boot}");
-    let mut seen = alloc::vec::Vec::new();
+    let mut seen = Vec::new();
     for _ in 0..64 {
         let (_, low, high) = call(Operation::Random, [0; 6]).must("Random")?;
         for word in [low, high] {
@@ -218,7 +219,7 @@ fn stat_and_exit(_: &'static World) -> Outcome {
     while rt::clock::now() < end {}
     let (after, ..) = own.stat().must("stat")?;
     check!(after > before, "time does not pass: {before} {after}");
-    let parked = thread::spawn(false, || thread::park()).must("thread")?;
+    let parked = thread::spawn(false, thread::park).must("thread")?;
     check!(
         eventually(|| parked.stat().is_ok_and(|(_, state, _)| state == 2)),
         "a parked thread is blocked"
