@@ -11,20 +11,8 @@ use rt::sync::SpinLock;
 /// Words of the state page.
 const WORDS: usize = 40;
 /// Words of the fault in home mode: its registers begin at 20, rip is the 17th.
-#[cfg_attr(
-    not(target_os = "none"),
-    expect(dead_code, reason = "faults in home mode exist only on the machine")
-)]
 const HOME_IP: usize = 20 + 16;
-#[cfg_attr(
-    not(target_os = "none"),
-    expect(dead_code, reason = "faults in home mode exist only on the machine")
-)]
 const HOME_FAULT_ADDRESS: usize = 38;
-#[cfg_attr(
-    not(target_os = "none"),
-    expect(dead_code, reason = "faults in home mode exist only on the machine")
-)]
 const HOME_FAULT_CODE: usize = 39;
 /// Bytes of a vector area.
 pub const VECTOR_AREA: usize = 4096;
