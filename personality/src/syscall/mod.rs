@@ -5,13 +5,19 @@
 
 mod descriptors;
 mod files;
+mod futexes;
+mod identity;
 mod io;
+mod ioctl;
+mod limits;
 mod memory;
 mod messages;
 mod metadata;
 mod notify;
+mod opening;
 mod poll;
 mod process;
+mod scheduling;
 mod signals;
 mod socket_options;
 mod sockets;

@@ -1,22 +1,16 @@
 //! Processes (clone(2), execve(2), wait(2), exit(2), credentials(7), setpgid(2), prctl(2), futex(2), sched(7)).
 
-use super::{Call, Outcome, time};
+use super::{Call, Outcome, identity::ambient, time};
 use crate::{
     file::{Object, OpenFile, path},
     linux::{
         AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, CLD_CONTINUED, CLD_EXITED, CLD_KILLED,
-        CLD_STOPPED, CLONE_NAMESPACES, CLONE_VFORK, CLONE_VM, Errno, O_CLOEXEC, O_RDWR,
-        RLIM_INFINITY, RLIMITS, SIGCHLD, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WUNTRACED,
-        layouts::{CloneArgs, Rlimit, Siginfo, Timespec},
+        CLD_STOPPED, CLONE_NAMESPACES, CLONE_VFORK, CLONE_VM, Errno, O_CLOEXEC, O_RDWR, SIGCHLD,
+        WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WUNTRACED,
+        layouts::{CloneArgs, Siginfo},
     },
     machine::{guest, state},
-    task::{
-        Process,
-        credentials::{CAP_SETGID, CAP_SETUID, Credentials},
-        exec, exit, fork,
-        futex::key,
-        signal,
-    },
+    task::{Process, credentials::Credentials, exec, exit, fork, signal},
     wait::{Stop, WAIT},
 };
 use alloc::{rc::Rc, vec::Vec};
@@ -285,7 +279,7 @@ pub(super) fn getppid(call: &mut Call<'_>) -> Outcome {
     Ok(call.task.process.parent.get() as u64)
 }
 
-fn process_or_own(call: &Call<'_>, pid: i32) -> Result<Rc<Process>, Errno> {
+pub(super) fn process_or_own(call: &Call<'_>, pid: i32) -> Result<Rc<Process>, Errno> {
     if pid == 0 {
         Ok(call.task.process.clone())
     } else {
@@ -353,342 +347,6 @@ pub(super) fn set_tid_address(call: &mut Call<'_>) -> Outcome {
     Ok(call.task.tid as u64)
 }
 
-pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
-    const PRIVATE: u64 = 128;
-    const CLOCK_REALTIME: u64 = 256;
-    let (address, operation, value) = (call.argument(0), call.argument(1), call.argument(2) as u32);
-    let timeout = call.argument(3);
-    let clock = if operation & CLOCK_REALTIME != 0 {
-        crate::linux::CLOCK_REALTIME
-    } else {
-        crate::linux::CLOCK_MONOTONIC
-    };
-    let bits = call.argument(5) as u32;
-    match operation & !(PRIVATE | CLOCK_REALTIME) {
-        command @ (0 | 9) => {
-            let deadline = match timeout {
-                0 => u64::MAX,
-                at => {
-                    let wanted = time::duration(&guest::read::<Timespec>(at)?)?;
-                    if command == 0 {
-                        time::deadline_after(call, wanted)
-                    } else {
-                        time::deadline_at(clock, wanted)
-                    }
-                }
-            };
-            let bits = if command == 0 { u32::MAX } else { bits };
-            let result = call.system.futexes.wait(call.task, address, value, bits, deadline);
-            if matches!(result, Err(Stop::Wait(_))) {
-                call.task.call_begun();
-            }
-            result
-        }
-        command @ (1 | 10) => {
-            let bits = if command == 1 { u32::MAX } else { bits };
-            if bits == 0 || address % 4 != 0 {
-                return Err(Errno::EINVAL.into());
-            }
-            let key = key(call.task, address);
-            Ok(call.system.futexes.wake(&call.system.processes, key, value, bits))
-        }
-        command @ (3 | 4) => {
-            let target = call.argument(4);
-            if command == 4 && guest::load(address)? != call.argument(5) as u32 {
-                return Err(Errno::EAGAIN.into());
-            }
-            let (from, to) = (key(call.task, address), key(call.task, target));
-            let (woken, moved) = call.system.futexes.requeue(
-                &call.system.processes,
-                from,
-                to,
-                value,
-                timeout as u32,
-            );
-            Ok(if command == 3 { woken } else { woken + moved })
-        }
-        5 => wake_operation(call, address, value),
-        _ => {
-            crate::gap!(call.system, "futex: priority inheritance");
-            Err(Errno::ENOSYS.into())
-        }
-    }
-}
-
-/// FUTEX_WAKE_OP.
-fn wake_operation(call: &mut Call<'_>, address: u64, count: u32) -> Outcome {
-    let (second, other_count, encoded) =
-        (call.argument(4), call.argument(3) as u32, call.argument(5) as u32);
-    let sign = |value: u32| ((value << 20) as i32) >> 20;
-    let (mut operand, compared) = (sign(encoded >> 12 & 0xfff), sign(encoded & 0xfff));
-    if encoded >> 31 != 0 {
-        operand = 1_i32.wrapping_shl(operand as u32 & 31);
-    }
-    let old = loop {
-        let old = guest::load(second)?;
-        let new = match encoded >> 28 & 7 {
-            0 => operand as u32,
-            1 => old.wrapping_add(operand as u32),
-            2 => old | operand as u32,
-            3 => old & !(operand as u32),
-            4 => old ^ operand as u32,
-            _ => return Err(Errno::ENOSYS.into()),
-        };
-        if guest::exchange(second, old, new)? == old {
-            break old as i32;
-        }
-    };
-    let holds = match encoded >> 24 & 0xf {
-        0 => old == compared,
-        1 => old != compared,
-        2 => old < compared,
-        3 => old <= compared,
-        4 => old > compared,
-        5 => old >= compared,
-        _ => return Err(Errno::ENOSYS.into()),
-    };
-    let mut woken =
-        call.system.futexes.wake(&call.system.processes, key(call.task, address), count, u32::MAX);
-    if holds {
-        woken += call.system.futexes.wake(
-            &call.system.processes,
-            key(call.task, second),
-            other_count,
-            u32::MAX,
-        );
-    }
-    Ok(woken)
-}
-
-pub(super) fn set_robust_list(call: &mut Call<'_>) -> Outcome {
-    if call.argument(1) != 24 {
-        return Err(Errno::EINVAL.into());
-    }
-    call.task.robust_list.set(call.argument(0));
-    Ok(0)
-}
-
-pub(super) fn get_robust_list(call: &mut Call<'_>) -> Outcome {
-    let task = match call.int(0) {
-        0 => call.task.clone(),
-        tid => call.system.processes.task(tid).ok_or(Errno::ESRCH)?,
-    };
-    guest::write(call.argument(1), &task.robust_list.get())?;
-    guest::write(call.argument(2), &24_u64)?;
-    Ok(0)
-}
-
-pub(super) fn sched_yield(_call: &mut Call<'_>) -> Outcome {
-    rt::thread::yield_now();
-    Ok(0)
-}
-
-pub(super) fn getuid(call: &mut Call<'_>) -> Outcome {
-    Ok(call.task.credentials().users[0].into())
-}
-
-pub(super) fn geteuid(call: &mut Call<'_>) -> Outcome {
-    Ok(call.task.credentials().users[1].into())
-}
-
-pub(super) fn getgid(call: &mut Call<'_>) -> Outcome {
-    Ok(call.task.credentials().groups[0].into())
-}
-
-pub(super) fn getegid(call: &mut Call<'_>) -> Outcome {
-    Ok(call.task.credentials().groups[1].into())
-}
-
-fn tell_ids(call: &Call<'_>, ids: [u32; 4]) -> Outcome {
-    for (index, id) in ids.iter().take(3).enumerate() {
-        guest::write(call.argument(index), id)?;
-    }
-    Ok(0)
-}
-
-pub(super) fn getresuid(call: &mut Call<'_>) -> Outcome {
-    tell_ids(call, call.task.credentials().users)
-}
-
-pub(super) fn getresgid(call: &mut Call<'_>) -> Outcome {
-    tell_ids(call, call.task.credentials().groups)
-}
-
-/// Changes real, effective and saved ids (`u32::MAX`: no change), if each is one the process has or it is privileged.
-fn change_ids(call: &Call<'_>, users: bool, new: [u32; 3]) -> Outcome {
-    let mut credentials: Credentials = (*call.task.credentials()).clone();
-    let old = if users { credentials.users } else { credentials.groups };
-    let privileged = credentials.has(if users { CAP_SETUID } else { CAP_SETGID });
-    if !privileged && new.iter().any(|id| *id != u32::MAX && !old[..3].contains(id)) {
-        return Err(Errno::EPERM.into());
-    }
-    let mut ids = old;
-    for (place, id) in ids.iter_mut().zip(new) {
-        if id != u32::MAX {
-            *place = id;
-        }
-    }
-    ids[3] = ids[1];
-    if users {
-        credentials.users = ids;
-        credentials.update_capabilities(old);
-    } else {
-        credentials.groups = ids;
-    }
-    *call.task.process.credentials.borrow_mut() = Rc::new(credentials);
-    Ok(0)
-}
-
-fn set_id(call: &Call<'_>, users: bool) -> Outcome {
-    let id = call.argument(0) as u32;
-    let privileged = call.task.credentials().has(if users { CAP_SETUID } else { CAP_SETGID });
-    change_ids(call, users, if privileged { [id; 3] } else { [u32::MAX, id, u32::MAX] })
-}
-
-pub(super) fn setuid(call: &mut Call<'_>) -> Outcome {
-    set_id(call, true)
-}
-
-pub(super) fn setgid(call: &mut Call<'_>) -> Outcome {
-    set_id(call, false)
-}
-
-fn set_pair(call: &Call<'_>, users: bool) -> Outcome {
-    let (real, effective) = (call.argument(0) as u32, call.argument(1) as u32);
-    let credentials = call.task.credentials();
-    let old = if users { credentials.users } else { credentials.groups };
-    let changes_saved = real != u32::MAX || effective != u32::MAX && effective != old[0];
-    let saved = if changes_saved {
-        if effective == u32::MAX { old[1] } else { effective }
-    } else {
-        u32::MAX
-    };
-    change_ids(call, users, [real, effective, saved])
-}
-
-pub(super) fn setreuid(call: &mut Call<'_>) -> Outcome {
-    set_pair(call, true)
-}
-
-pub(super) fn setregid(call: &mut Call<'_>) -> Outcome {
-    set_pair(call, false)
-}
-
-pub(super) fn setresuid(call: &mut Call<'_>) -> Outcome {
-    let new = [call.argument(0) as u32, call.argument(1) as u32, call.argument(2) as u32];
-    change_ids(call, true, new)
-}
-
-pub(super) fn setresgid(call: &mut Call<'_>) -> Outcome {
-    let new = [call.argument(0) as u32, call.argument(1) as u32, call.argument(2) as u32];
-    change_ids(call, false, new)
-}
-
-fn set_fs_id(call: &Call<'_>, users: bool) -> Outcome {
-    let id = call.argument(0) as u32;
-    let mut credentials: Credentials = (*call.task.credentials()).clone();
-    let privileged = credentials.has(if users { CAP_SETUID } else { CAP_SETGID });
-    let ids = if users { &mut credentials.users } else { &mut credentials.groups };
-    let old = ids[3];
-    if privileged || ids.contains(&id) {
-        ids[3] = id;
-        *call.task.process.credentials.borrow_mut() = Rc::new(credentials);
-    }
-    Ok(old.into())
-}
-
-pub(super) fn setfsuid(call: &mut Call<'_>) -> Outcome {
-    set_fs_id(call, true)
-}
-
-pub(super) fn setfsgid(call: &mut Call<'_>) -> Outcome {
-    set_fs_id(call, false)
-}
-
-pub(super) fn getgroups(call: &mut Call<'_>) -> Outcome {
-    let credentials = call.task.credentials();
-    let count = credentials.more_groups.len();
-    match call.int(0) {
-        0 => {}
-        size if (size as usize) < count || size < 0 => return Err(Errno::EINVAL.into()),
-        _ => guest::write_bytes(
-            call.argument(1),
-            zerocopy::IntoBytes::as_bytes(credentials.more_groups.as_slice()),
-        )?,
-    }
-    Ok(count as u64)
-}
-
-pub(super) fn setgroups(call: &mut Call<'_>) -> Outcome {
-    let count = call.argument(0) as usize;
-    if !call.task.credentials().has(CAP_SETGID) {
-        return Err(Errno::EPERM.into());
-    }
-    if count > 65_536 {
-        return Err(Errno::EINVAL.into());
-    }
-    let mut groups = alloc::vec![0_u32; count];
-    guest::read_bytes(call.argument(1), zerocopy::IntoBytes::as_mut_bytes(groups.as_mut_slice()))?;
-    let mut credentials: Credentials = (*call.task.credentials()).clone();
-    credentials.more_groups = groups;
-    *call.task.process.credentials.borrow_mut() = Rc::new(credentials);
-    Ok(0)
-}
-
-fn set_limit(process: &Process, index: usize, new: Rlimit, privileged: bool) -> Result<(), Errno> {
-    if new.soft > new.hard {
-        return Err(Errno::EINVAL);
-    }
-    let mut limits = process.limits.borrow_mut();
-    let place = limits.get_mut(index).ok_or(Errno::EINVAL)?;
-    if new.hard > place.hard && !privileged {
-        return Err(Errno::EPERM);
-    }
-    *place = new;
-    Ok(())
-}
-
-pub(super) fn getrlimit(call: &mut Call<'_>) -> Outcome {
-    let index = call.argument(0) as usize;
-    if index >= RLIMITS {
-        return Err(Errno::EINVAL.into());
-    }
-    let limit = call
-        .task
-        .process
-        .limits
-        .borrow()
-        .get(index)
-        .copied()
-        .unwrap_or(Rlimit { soft: RLIM_INFINITY, hard: RLIM_INFINITY });
-    guest::write(call.argument(1), &limit)?;
-    Ok(0)
-}
-
-pub(super) fn setrlimit(call: &mut Call<'_>) -> Outcome {
-    let new: Rlimit = guest::read(call.argument(1))?;
-    set_limit(&call.task.process, call.argument(0) as usize, new, false)?;
-    Ok(0)
-}
-
-pub(super) fn prlimit64(call: &mut Call<'_>) -> Outcome {
-    let process = process_or_own(call, call.int(0))?;
-    let index = call.argument(1) as usize;
-    if index >= RLIMITS {
-        return Err(Errno::EINVAL.into());
-    }
-    let new =
-        if call.argument(2) == 0 { None } else { Some(guest::read::<Rlimit>(call.argument(2))?) };
-    let old = process.limits.borrow().get(index).copied().unwrap_or_default();
-    if let Some(new) = new {
-        set_limit(&process, index, new, false)?;
-    }
-    if call.argument(3) != 0 {
-        guest::write(call.argument(3), &old)?;
-    }
-    Ok(0)
-}
-
 pub(super) fn pidfd_open(call: &mut Call<'_>) -> Outcome {
     let flags = call.argument(1) as u32;
     if flags & !crate::linux::O_NONBLOCK != 0 || call.int(0) <= 0 {
@@ -734,7 +392,7 @@ pub(super) fn arch_prctl(call: &mut Call<'_>) -> Outcome {
 }
 
 /// CAP_CHECKPOINT_RESTORE.
-const LAST_CAPABILITY: u64 = 40;
+pub(super) const LAST_CAPABILITY: u64 = 40;
 
 pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
     let process = call.task.process.clone();
@@ -789,175 +447,10 @@ pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
-/// PR_CAP_AMBIENT: there are no ambient capabilities.
-fn ambient(call: &mut Call<'_>) -> Outcome {
-    const IS_SET: u64 = 1;
-    const RAISE: u64 = 2;
-    const LOWER: u64 = 3;
-    const CLEAR_ALL: u64 = 4;
-    let (operation, capability) = (call.argument(1), call.argument(2));
-    let rest_is_zero = call.argument(3) == 0 && call.argument(4) == 0;
-    match operation {
-        CLEAR_ALL if rest_is_zero && capability == 0 => Ok(0),
-        IS_SET | LOWER if rest_is_zero && capability <= LAST_CAPABILITY => Ok(0),
-        RAISE if rest_is_zero && capability <= LAST_CAPABILITY => {
-            crate::gap!(call.system, "prctl: ambient capabilities");
-            Err(Errno::EPERM.into())
-        }
-        _ => Err(Errno::EINVAL.into()),
-    }
-}
-
-/// Checks a capability header; the process.
-fn capability_header(call: &Call<'_>) -> Result<Rc<Process>, Errno> {
-    let [version, pid]: [u32; 2] = guest::read(call.argument(0))?;
-    if version != 0x2008_0522 {
-        guest::write(call.argument(0), &0x2008_0522_u32)?;
-        return if call.argument(1) == 0 { Err(Errno::ESRCH) } else { Err(Errno::EINVAL) };
-    }
-    process_or_own(call, pid as i32)
-}
-
-pub(super) fn capget(call: &mut Call<'_>) -> Outcome {
-    let process = match capability_header(call) {
-        Err(Errno::ESRCH) if call.argument(1) == 0 => return Ok(0),
-        other => other?,
-    };
-    let credentials = process.credentials.borrow();
-    let parts = [credentials.effective, credentials.permitted, credentials.inheritable];
-    let words: [u32; 6] =
-        core::array::from_fn(|index| (parts[index % 3] >> (32 * (index / 3))) as u32);
-    if call.argument(1) != 0 {
-        guest::write(call.argument(1), &words)?;
-    }
-    Ok(0)
-}
-
-pub(super) fn capset(call: &mut Call<'_>) -> Outcome {
-    capability_header(call)?;
-    let words: [u32; 6] = guest::read(call.argument(1))?;
-    let part = |index: usize| u64::from(words[index]) | u64::from(words[index + 3]) << 32;
-    let mut credentials: Credentials = (*call.task.credentials()).clone();
-    let (effective, permitted, inheritable) = (part(0), part(1), part(2));
-    if permitted & !credentials.permitted != 0 || effective & !permitted != 0 {
-        return Err(Errno::EPERM.into());
-    }
-    (credentials.effective, credentials.permitted, credentials.inheritable) =
-        (effective, permitted, inheritable);
-    *call.task.process.credentials.borrow_mut() = Rc::new(credentials);
-    Ok(0)
-}
-
 pub(super) fn rseq(call: &mut Call<'_>) -> Outcome {
     // The C library goes on without; a task that moves between CPUs inside a sequence could not be told.
     crate::gap!(call.system, "rseq");
     Err(Errno::ENOSYS.into())
-}
-
-/// Checks that a call of sched(7) names a thread there is; a negative number is no name for some calls.
-fn check_scheduled(call: &Call<'_>, negative: Errno) -> Result<(), Errno> {
-    match call.int(0) {
-        0 => Ok(()),
-        tid if tid < 0 => Err(negative),
-        tid => call.system.processes.task(tid).map(|_| ()).ok_or(Errno::ESRCH),
-    }
-}
-
-pub(super) fn sched_setaffinity(call: &mut Call<'_>) -> Outcome {
-    check_scheduled(call, Errno::ESRCH)?;
-    let mask: u64 = guest::read(call.argument(2))?;
-    if mask & 1 == 0 && mask == 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    crate::gap!(call.system, "sched_setaffinity: the mask is not kept");
-    Ok(0)
-}
-
-pub(super) fn sched_getaffinity(call: &mut Call<'_>) -> Outcome {
-    check_scheduled(call, Errno::ESRCH)?;
-    if call.argument(1) < 8 {
-        return Err(Errno::EINVAL.into());
-    }
-    let cpus = crate::file::proc::cpu_count(&call.system.budget);
-    guest::write(call.argument(2), &((1_u64 << cpus) - 1))?;
-    Ok(8)
-}
-
-pub(super) fn sched_getscheduler(call: &mut Call<'_>) -> Outcome {
-    check_scheduled(call, Errno::EINVAL)?;
-    Ok(0)
-}
-
-pub(super) fn sched_setscheduler(call: &mut Call<'_>) -> Outcome {
-    check_scheduled(call, Errno::EINVAL)?;
-    match call.argument(1) {
-        0 | 3 | 5 => Ok(0),
-        1 | 2 => Err(Errno::EPERM.into()),
-        _ => Err(Errno::EINVAL.into()),
-    }
-}
-
-pub(super) fn sched_getparam(call: &mut Call<'_>) -> Outcome {
-    check_scheduled(call, Errno::EINVAL)?;
-    guest::write(call.argument(1), &0_u32)?;
-    Ok(0)
-}
-
-pub(super) fn sched_setparam(call: &mut Call<'_>) -> Outcome {
-    let priority: u32 = guest::read(call.argument(1))?;
-    if priority == 0 { Ok(0) } else { Err(Errno::EINVAL.into()) }
-}
-
-fn priority_bound(call: &Call<'_>, real_time: u64) -> Outcome {
-    match call.argument(0) {
-        1 | 2 => Ok(real_time),
-        0 | 3 | 5 => Ok(0),
-        _ => Err(Errno::EINVAL.into()),
-    }
-}
-
-pub(super) fn sched_get_priority_max(call: &mut Call<'_>) -> Outcome {
-    priority_bound(call, 99)
-}
-
-pub(super) fn sched_get_priority_min(call: &mut Call<'_>) -> Outcome {
-    priority_bound(call, 1)
-}
-
-pub(super) fn sched_rr_get_interval(call: &mut Call<'_>) -> Outcome {
-    guest::write(call.argument(1), &Timespec { seconds: 0, nanoseconds: 4_000_000 })?;
-    Ok(0)
-}
-
-fn priority_target(call: &Call<'_>) -> Result<Rc<Process>, Errno> {
-    match call.argument(0) {
-        0 => process_or_own(call, call.int(1)),
-        1 | 2 => Ok(call.task.process.clone()),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-pub(super) fn getpriority(call: &mut Call<'_>) -> Outcome {
-    let process = priority_target(call)?;
-    Ok((20 - process.nice.get()) as u64)
-}
-
-pub(super) fn setpriority(call: &mut Call<'_>) -> Outcome {
-    let process = priority_target(call)?;
-    let nice = call.int(2).clamp(-20, 19);
-    if nice < process.nice.get() {
-        return Err(Errno::EACCES.into());
-    }
-    process.nice.set(nice);
-    for task in &*process.tasks.borrow() {
-        // Each step of nice is worth a quarter, as in Linux.
-        let mut weight = 1000_u64;
-        for _ in 0..nice.max(0) {
-            weight = weight * 4 / 5;
-        }
-        let _ = task.thread.set_affinity(u64::MAX, (weight / 10).max(1));
-    }
-    Ok(0)
 }
 
 /// Linux as it is.
@@ -980,14 +473,6 @@ pub(super) fn personality(call: &mut Call<'_>) -> Outcome {
     }
     process.execution_domain.set(wanted);
     Ok(before.into())
-}
-
-pub(super) fn ioprio_get(_call: &mut Call<'_>) -> Outcome {
-    Ok(4)
-}
-
-pub(super) fn ioprio_set(_call: &mut Call<'_>) -> Outcome {
-    Ok(0)
 }
 
 pub(super) fn unshare(call: &mut Call<'_>) -> Outcome {

@@ -8,7 +8,7 @@ use crate::{
         layouts::{Sigaction, Sigaltstack, Siginfo, Timespec},
     },
     machine::guest::{self, Sink},
-    task::{Process, credentials::CAP_KILL, signal},
+    task::{Process, credentials::CAP_KILL, frame, signal},
     wait::{Stop, WAIT},
 };
 use alloc::rc::Rc;
@@ -68,7 +68,7 @@ pub(super) fn rt_sigprocmask(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn rt_sigreturn(call: &mut Call<'_>) -> Outcome {
-    if signal::sigreturn(call.task).is_err() {
+    if frame::sigreturn(call.task).is_err() {
         signal::force(call.task, signal::info_from_kernel(crate::linux::SIGSEGV));
     }
     Err(Stop::Done)

@@ -3,8 +3,9 @@
 //! Source of the numbers: Linux `arch/x86/entry/syscalls/syscall_64.tbl`. The coverage page (`docs/linux-coverage.md`) is generated from it.
 
 use super::{
-    Call, Outcome, descriptors, files, io, memory, messages, metadata, notify, poll, process,
-    signals, socket_options, sockets, splice, system_information, time, xattr,
+    Call, Outcome, descriptors, files, futexes, identity, io, ioctl, limits, memory, messages,
+    metadata, notify, opening, poll, process, scheduling, signals, socket_options, sockets, splice,
+    system_information, time, xattr,
 };
 use crate::{gap, linux::Errno, system::System, task::Task};
 use alloc::rc::Rc;
@@ -62,7 +63,7 @@ macro_rules! calls {
 calls! {
     0 read Full io::read;
     1 write Full io::write;
-    2 open Full files::open;
+    2 open Full opening::open;
     3 close Full descriptors::close;
     4 stat Full metadata::stat;
     5 fstat Full metadata::fstat;
@@ -76,7 +77,7 @@ calls! {
     13 rt_sigaction Full signals::rt_sigaction;
     14 rt_sigprocmask Full signals::rt_sigprocmask;
     15 rt_sigreturn Full signals::rt_sigreturn;
-    16 ioctl Partial descriptors::ioctl;
+    16 ioctl Partial ioctl::ioctl;
     17 pread64 Full io::pread64;
     18 pwrite64 Full io::pwrite64;
     19 readv Full io::readv;
@@ -84,7 +85,7 @@ calls! {
     21 access Full metadata::access;
     22 pipe Full descriptors::pipe;
     23 select Full poll::select;
-    24 sched_yield Full process::sched_yield;
+    24 sched_yield Full scheduling::sched_yield;
     25 mremap Full memory::mremap;
     26 msync Full memory::msync;
     27 mincore Full memory::mincore;
@@ -145,7 +146,7 @@ calls! {
     82 rename Full files::rename;
     83 mkdir Full files::mkdir;
     84 rmdir Full files::rmdir;
-    85 creat Full files::creat;
+    85 creat Full opening::creat;
     86 link Full files::link;
     87 unlink Full files::unlink;
     88 symlink Full files::symlink;
@@ -157,36 +158,36 @@ calls! {
     94 lchown Full metadata::lchown;
     95 umask Full files::umask;
     96 gettimeofday Full time::gettimeofday;
-    97 getrlimit Full process::getrlimit;
+    97 getrlimit Full limits::getrlimit;
     98 getrusage Partial time::getrusage;
     99 sysinfo Full system_information::sysinfo;
     100 times Full time::times;
     101 ptrace Refused;
-    102 getuid Full process::getuid;
+    102 getuid Full identity::getuid;
     103 syslog Full system_information::syslog;
-    104 getgid Full process::getgid;
-    105 setuid Full process::setuid;
-    106 setgid Full process::setgid;
-    107 geteuid Full process::geteuid;
-    108 getegid Full process::getegid;
+    104 getgid Full identity::getgid;
+    105 setuid Full identity::setuid;
+    106 setgid Full identity::setgid;
+    107 geteuid Full identity::geteuid;
+    108 getegid Full identity::getegid;
     109 setpgid Full process::setpgid;
     110 getppid Full process::getppid;
     111 getpgrp Full process::getpgrp;
     112 setsid Full process::setsid;
-    113 setreuid Full process::setreuid;
-    114 setregid Full process::setregid;
-    115 getgroups Full process::getgroups;
-    116 setgroups Full process::setgroups;
-    117 setresuid Full process::setresuid;
-    118 getresuid Full process::getresuid;
-    119 setresgid Full process::setresgid;
-    120 getresgid Full process::getresgid;
+    113 setreuid Full identity::setreuid;
+    114 setregid Full identity::setregid;
+    115 getgroups Full identity::getgroups;
+    116 setgroups Full identity::setgroups;
+    117 setresuid Full identity::setresuid;
+    118 getresuid Full identity::getresuid;
+    119 setresgid Full identity::setresgid;
+    120 getresgid Full identity::getresgid;
     121 getpgid Full process::getpgid;
-    122 setfsuid Full process::setfsuid;
-    123 setfsgid Full process::setfsgid;
+    122 setfsuid Full identity::setfsuid;
+    123 setfsgid Full identity::setfsgid;
     124 getsid Full process::getsid;
-    125 capget Partial process::capget;
-    126 capset Partial process::capset;
+    125 capget Partial identity::capget;
+    126 capset Partial identity::capset;
     127 rt_sigpending Full signals::rt_sigpending;
     128 rt_sigtimedwait Full signals::rt_sigtimedwait;
     129 rt_sigqueueinfo Full signals::rt_sigqueueinfo;
@@ -200,15 +201,15 @@ calls! {
     137 statfs Full metadata::statfs;
     138 fstatfs Full metadata::fstatfs;
     139 sysfs None;
-    140 getpriority Partial process::getpriority;
-    141 setpriority Partial process::setpriority;
-    142 sched_setparam Partial process::sched_setparam;
-    143 sched_getparam Partial process::sched_getparam;
-    144 sched_setscheduler Partial process::sched_setscheduler;
-    145 sched_getscheduler Partial process::sched_getscheduler;
-    146 sched_get_priority_max Partial process::sched_get_priority_max;
-    147 sched_get_priority_min Partial process::sched_get_priority_min;
-    148 sched_rr_get_interval Partial process::sched_rr_get_interval;
+    140 getpriority Partial scheduling::getpriority;
+    141 setpriority Partial scheduling::setpriority;
+    142 sched_setparam Partial scheduling::sched_setparam;
+    143 sched_getparam Partial scheduling::sched_getparam;
+    144 sched_setscheduler Partial scheduling::sched_setscheduler;
+    145 sched_getscheduler Partial scheduling::sched_getscheduler;
+    146 sched_get_priority_max Partial scheduling::sched_get_priority_max;
+    147 sched_get_priority_min Partial scheduling::sched_get_priority_min;
+    148 sched_rr_get_interval Partial scheduling::sched_rr_get_interval;
     149 mlock Partial memory::nothing;
     150 munlock Partial memory::nothing;
     151 mlockall Partial memory::nothing;
@@ -220,7 +221,7 @@ calls! {
     157 prctl Partial process::prctl;
     158 arch_prctl Full process::arch_prctl;
     159 adjtimex Refused;
-    160 setrlimit Full process::setrlimit;
+    160 setrlimit Full limits::setrlimit;
     161 chroot Full files::chroot;
     162 sync Full io::nothing;
     163 acct Refused;
@@ -262,9 +263,9 @@ calls! {
     199 fremovexattr Full xattr::fremovexattr;
     200 tkill Full signals::tkill;
     201 time Full time::time;
-    202 futex Full process::futex;
-    203 sched_setaffinity Partial process::sched_setaffinity;
-    204 sched_getaffinity Partial process::sched_getaffinity;
+    202 futex Full futexes::futex;
+    203 sched_setaffinity Partial scheduling::sched_setaffinity;
+    204 sched_getaffinity Partial scheduling::sched_getaffinity;
     205 set_thread_area None;
     206 io_setup None;
     207 io_destroy None;
@@ -311,13 +312,13 @@ calls! {
     248 add_key Refused;
     249 request_key Refused;
     250 keyctl Refused;
-    251 ioprio_set Partial process::ioprio_set;
-    252 ioprio_get Partial process::ioprio_get;
+    251 ioprio_set Partial scheduling::ioprio_set;
+    252 ioprio_get Partial scheduling::ioprio_get;
     253 inotify_init Full notify::inotify_init;
     254 inotify_add_watch Full notify::inotify_add_watch;
     255 inotify_rm_watch Full notify::inotify_rm_watch;
     256 migrate_pages None;
-    257 openat Full files::openat;
+    257 openat Full opening::openat;
     258 mkdirat Full files::mkdirat;
     259 mknodat Full files::mknodat;
     260 fchownat Full metadata::fchownat;
@@ -333,8 +334,8 @@ calls! {
     270 pselect6 Full poll::pselect6;
     271 ppoll Full poll::ppoll;
     272 unshare Partial process::unshare;
-    273 set_robust_list Full process::set_robust_list;
-    274 get_robust_list Full process::get_robust_list;
+    273 set_robust_list Full futexes::set_robust_list;
+    274 get_robust_list Full futexes::get_robust_list;
     275 splice Full splice::splice;
     276 tee Full splice::tee;
     277 sync_file_range Full io::fsync;
@@ -362,7 +363,7 @@ calls! {
     299 recvmmsg Partial messages::recvmmsg;
     300 fanotify_init Refused;
     301 fanotify_mark Refused;
-    302 prlimit64 Full process::prlimit64;
+    302 prlimit64 Full limits::prlimit64;
     303 name_to_handle_at Refused;
     304 open_by_handle_at Refused;
     305 clock_adjtime Refused;
@@ -408,7 +409,7 @@ calls! {
     434 pidfd_open Full process::pidfd_open;
     435 clone3 Full process::clone3;
     436 close_range Full descriptors::close_range;
-    437 openat2 Partial files::openat2;
+    437 openat2 Partial opening::openat2;
     438 pidfd_getfd None;
     439 faccessat2 Full metadata::faccessat2;
     440 process_madvise None;

@@ -8,7 +8,7 @@ use crate::{
     file::{Node, path::Walker},
     linux::{Errno, PROT_EXEC, PROT_READ, PROT_WRITE, RLIMIT_STACK, S_IFREG, S_ISGID, S_ISUID},
     machine::{
-        guest::{self, Sink},
+        guest,
         state::{self, Vectors},
     },
     memory::{Mapping, Memory},

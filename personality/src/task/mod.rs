@@ -11,6 +11,7 @@ mod elf;
 pub mod exec;
 pub mod exit;
 pub mod fork;
+pub mod frame;
 pub mod futex;
 pub mod run;
 pub mod signal;

@@ -1,16 +1,12 @@
 //! Signals (signal(7), sigaction(2)): sending, choosing, frames.
 
+use super::frame::run_handler;
 use super::{Life, Process, Task};
 use crate::{
     linux::{
-        CLD_CONTINUED, CLD_STOPPED, Errno, POLLIN, SA_NODEFER, SA_ONSTACK, SA_RESETHAND,
-        SA_RESTART, SI_KERNEL, SIGCHLD, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SIGTSTP, SIGTTIN,
-        SIGTTOU, SIGURG, SIGWINCH,
-        layouts::{Sigaction, Sigaltstack, Siginfo},
-    },
-    machine::{
-        guest,
-        state::{self, Vectors},
+        CLD_CONTINUED, CLD_STOPPED, Errno, POLLIN, SA_RESTART, SI_KERNEL, SIGCHLD, SIGCONT,
+        SIGKILL, SIGSEGV, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH,
+        layouts::{Sigaction, Siginfo},
     },
     system::System,
     wait::WaitQueue,
@@ -23,19 +19,9 @@ const FIRST_REAL_TIME: u8 = 32;
 /// Queued signals of one kind of queue (RLIMIT_SIGPENDING is larger).
 const MAX_QUEUED: usize = 4096;
 /// `sigaltstack` flags.
-const SS_ONSTACK: i32 = 1;
+pub(super) const SS_ONSTACK: i32 = 1;
 /// Stack is not in use.
 pub const SS_DISABLE: i32 = 2;
-/// Magic words around an extended vector state in a frame.
-const XSTATE_MAGIC: u32 = 0x4650_5853;
-const XSTATE_MAGIC_END: u32 = 0x4650_5845;
-/// Offset of the words that describe the extended state.
-const XSTATE_WORDS: usize = 464;
-/// Bytes below the stack pointer that belong to the interrupted function.
-const RED_ZONE: u64 = 128;
-/// Bytes of a frame without vector state: return address, context, info.
-const FRAME: u64 = 8 + 304 + 128;
-
 /// What a process does on each signal.
 #[derive(Clone, Debug)]
 pub struct Actions(pub RefCell<[Sigaction; 64]>);
@@ -422,177 +408,6 @@ fn tell_parent(system: &System, process: &Rc<Process>, code: i32, status: i32) {
         }
         parent.queue.wake();
     }
-}
-
-/// Builds a frame on the guest's stack and continues at the handler.
-fn run_handler(task: &Rc<Task>, info: &Siginfo, action: &Sigaction) -> Result<(), Errno> {
-    let state = task.state;
-    let registers = state.registers();
-    let stack = task.alternate_stack.get();
-    let sp = state.rsp();
-    let is_on_alternate = stack.size != 0 && sp > stack.sp && sp - stack.sp <= stack.size;
-    let mut top = sp.wrapping_sub(RED_ZONE);
-    if action.flags & SA_ONSTACK != 0 && stack.size != 0 && !is_on_alternate {
-        top = stack.sp.wrapping_add(stack.size);
-    }
-    let size = state::area_size();
-    let vectors_at = top.wrapping_sub(size as u64 + 4) & !63;
-    let frame = (vectors_at.wrapping_sub(FRAME) & !15).wrapping_sub(8);
-    Vectors::with_saved(|vectors| {
-        describe_vectors(vectors, size);
-        guest::write_bytes(vectors_at, vectors.0.get(..size).unwrap_or_default())
-    })?;
-    guest::write(vectors_at + size as u64, &XSTATE_MAGIC_END)?;
-    let mask = task.saved_mask.take().unwrap_or(task.mask.get());
-    let context = context_words(&registers, &stack, sp, mask, vectors_at, info);
-    guest::write(frame, &action.restorer)?;
-    guest::write(frame + 8, &context)?;
-    guest::write(frame + 8 + 304, info)?;
-    let signo = info.signo as u8;
-    let mut blocked = task.mask.get() | action.mask;
-    if action.flags & SA_NODEFER == 0 {
-        blocked |= bit(signo);
-    }
-    task.mask.set(blocked & !(bit(SIGKILL) | bit(SIGSTOP)));
-    if action.flags & SA_RESETHAND != 0
-        && let Some(place) =
-            task.process.actions.borrow().0.borrow_mut().get_mut(usize::from(signo) - 1)
-    {
-        place.handler = DEFAULT;
-    }
-    state.set_rsp(frame);
-    state.set_rip(action.handler);
-    state.set_rdi(signo.into());
-    state.set_rsi(frame + 8 + 304);
-    state.set_rdx(frame + 8);
-    state.set_rax(0);
-    // Direction, trap and resume flags off.
-    state.set_rflags(state.rflags() & !0x1_0500);
-    Ok(())
-}
-
-/// The words that tell a debugger and sigreturn how long the state is.
-fn describe_vectors(vectors: &mut Vectors, size: usize) {
-    let mut words = [0_u8; 24];
-    words[0..4].copy_from_slice(&XSTATE_MAGIC.to_le_bytes());
-    words[4..8].copy_from_slice(&(size as u32 + 4).to_le_bytes());
-    words[8..16].copy_from_slice(&state::enabled().to_le_bytes());
-    words[16..20].copy_from_slice(&(size as u32).to_le_bytes());
-    if let Some(place) = vectors.0.get_mut(XSTATE_WORDS..XSTATE_WORDS + 24) {
-        place.copy_from_slice(&words);
-    }
-}
-
-/// `struct ucontext` in words: flags, link, stack, registers, mask.
-fn context_words(
-    registers: &[u64; 18],
-    stack: &Sigaltstack,
-    sp: u64,
-    mask: u64,
-    vectors_at: u64,
-    info: &Siginfo,
-) -> [u64; 38] {
-    let [rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags] =
-        *registers;
-    let mut words = [0; 38];
-    let is_fault = info.code > 0 && info.code != SI_KERNEL;
-    let on_stack = if stack.size == 0 {
-        SS_DISABLE
-    } else if sp > stack.sp && sp - stack.sp <= stack.size {
-        SS_ONSTACK
-    } else {
-        0
-    };
-    let values = [
-        7,
-        0,
-        stack.sp,
-        u64::from(on_stack.cast_unsigned()),
-        stack.size,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rdi,
-        rsi,
-        rbp,
-        rbx,
-        rdx,
-        rax,
-        rcx,
-        rsp,
-        rip,
-        rflags,
-        0x002b_0000_0000_0033,
-        0,
-        0,
-        0,
-        if is_fault { info.fields[0] } else { 0 },
-        vectors_at,
-    ];
-    for (word, value) in words.iter_mut().zip(values) {
-        *word = value;
-    }
-    words[37] = mask;
-    words
-}
-
-/// rt_sigreturn(2): restores what [`run_handler`] saved.
-///
-/// # Errors
-/// `EFAULT`.
-pub fn sigreturn(task: &Rc<Task>) -> Result<(), Errno> {
-    let state = task.state;
-    let frame = state.rsp().wrapping_sub(8);
-    let words: [u64; 38] = guest::read(frame + 8)?;
-    let [
-        _,
-        _,
-        sp,
-        flags,
-        size,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rdi,
-        rsi,
-        rbp,
-        rbx,
-        rdx,
-        rax,
-        rcx,
-        rsp,
-        rip,
-        rflags,
-        ..,
-    ] = words;
-    let vectors_at = words[28];
-    if vectors_at != 0 {
-        let length = state::area_size();
-        Vectors::load_from(|vectors| {
-            guest::read_bytes(vectors_at, vectors.0.get_mut(..length).unwrap_or_default())
-        })?;
-    }
-    state.set_registers(&[
-        rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags,
-    ]);
-    task.mask.set(words[37] & !(bit(SIGKILL) | bit(SIGSTOP)));
-    if flags as i32 & SS_DISABLE != 0 || size != 0 {
-        task.alternate_stack.set(Sigaltstack { sp, flags: 0, padding: 0, size });
-    }
-    if deliverable(task) != 0 {
-        task.has_work.set(true);
-    }
-    Ok(())
 }
 
 /// A POSIX timer.
