@@ -6,7 +6,7 @@
 //! ```text
 //! queue of a file --happened--> Interest --on the ready list, once--> Epoll::ready --queue--> waiting threads, interests of outer instances
 //! ```
-//! Instances can watch each other [`MAX_NESTING`] deep and never in a circle, which bounds how far a happening travels. Times (timerfd) do not happen by themselves:
+//! Instances can watch each other `MAX_NESTING` deep and never in a circle, which bounds how far a happening travels. Times (timerfd) do not happen by themselves:
 //! the waiting thread looks at them ([`Epoll::tick`]) and comes back at the earliest.
 
 use super::{Object, OpenFile};

@@ -2,7 +2,7 @@
 //!
 //! A socket in flight can be in the inbox of a socket that is in flight itself, and so on in a circle: nobody can reach them, and counting references never frees
 //! them. [`collect`] finds such circles as Linux does: sockets whose every reference is in flight, minus those that can be reached from outside.
-//! Dropping a message can drop a file that drops a socket that drops messages: [`Flight::bury`] makes a loop of that instead of a recursion.
+//! Dropping a message can drop a file that drops a socket that drops messages: `Flight::bury` makes a loop of that instead of a recursion.
 
 use super::{Network, Socket};
 use crate::{

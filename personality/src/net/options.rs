@@ -1,7 +1,7 @@
 //! Socket options (socket(7), ip(7), ipv6(7), tcp(7), udp(7)): what is kept, its bounds and what it is at first.
 //!
 //! Options that change what the compartment does have a field of their own. The others are numbers that a packet would carry or a retransmission would heed; between two
-//! sockets in one memory they have no effect, so they are checked, kept and told, in the table [`KEPT`].
+//! sockets in one memory they have no effect, so they are checked, kept and told, in the table `KEPT`.
 
 use super::{Family, Style};
 use crate::linux::Errno;

@@ -1,4 +1,4 @@
-//! A socket: what all families share. The life of connections is in [`super::stream`], messages in [`super::datagram`].
+//! A socket: what all families share. The life of connections is in `stream`, messages in `datagram`.
 //!
 //! ```text
 //!           bind, listen                  accept

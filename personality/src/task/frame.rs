@@ -149,7 +149,7 @@ fn context_words(
     words
 }
 
-/// rt_sigreturn(2): restores what [`run_handler`] saved.
+/// rt_sigreturn(2): restores what `run_handler` saved.
 ///
 /// # Errors
 /// `EFAULT`.
