@@ -143,7 +143,7 @@ fn violations(text: &str, forbids_panics: bool, limit: usize) -> Vec<String> {
     }
     for (index, line) in text.lines().enumerate() {
         if line.contains("TODO") && !line.contains("\"TODO\"") {
-            found.push(format!(":{}: a TODO belongs into an issue", index + 1));
+            found.push(format!(":{}: a {} belongs into an issue", index + 1, "TODO"));
         }
     }
     if forbids_panics {
