@@ -39,6 +39,10 @@ pub mod object;
 mod percpu;
 mod types;
 #[cfg(target_os = "none")]
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "the steps of one hardware protocol are argued together"
+)]
 mod x86;
 
 #[cfg(not(target_os = "none"))]

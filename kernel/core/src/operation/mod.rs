@@ -1,6 +1,6 @@
 //! Performing operations: decode, check, then act.
 //!
-//! Each group of operations is a module. A function takes the [`Request`], reads and checks its arguments, and only then changes anything. A
+//! Each group of operations is a module. A function takes the `Request`, reads and checks its arguments, and only then changes anything. A
 //! result of `Ok(None)` means that the registers hold, or later get, what the operation returns.
 
 mod capabilities;

@@ -5,7 +5,7 @@
 //!
 //! # The argument
 //!
-//! An object lives in a [`cell`]: a header (count, kind, dead flag, links) followed by the value. Three things keep a cell in place:
+//! An object lives in a `cell`: a header (count, kind, dead flag, links) followed by the value. Three things keep a cell in place:
 //! * a [`Ref`] is counted: the cell stays while one exists;
 //! * a [`Borrow`] is bound to an [`Entry`], the read section of one kernel entry: a cell whose count has reached zero is retired, and its memory is
 //!   used again only after every CPU has left the entry it was in at that time (see [`epoch`]);

@@ -110,7 +110,7 @@ pub(super) fn set_up_local(cpu: CpuId) {
         instruction::write_msr(
             instruction::APIC_BASE,
             instruction::read_msr(instruction::APIC_BASE) | 1 << 11,
-        )
+        );
     };
     APICS[cpu].store(read(ID) >> 24, Ordering::Relaxed);
     write(SPURIOUS_VECTOR, 1 << 8 | u32::from(SPURIOUS));

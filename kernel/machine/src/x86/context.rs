@@ -167,7 +167,7 @@ impl Context {
         if let Some(area) = self.vector_area() {
             // SAFETY: the area is a whole frame of this context's own, 64-byte aligned, and large enough for all enabled components.
             unsafe {
-                asm!("xsave64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, preserves_flags))
+                asm!("xsave64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, preserves_flags));
             };
         }
     }
@@ -185,7 +185,7 @@ impl Context {
         if let Some(area) = self.vector_area() {
             // SAFETY: the area holds what `xsave64` wrote, or zeros and a valid MXCSR; user mode cannot write it.
             unsafe {
-                asm!("xrstor64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, preserves_flags))
+                asm!("xrstor64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, preserves_flags));
             };
         }
     }

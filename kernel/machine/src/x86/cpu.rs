@@ -279,7 +279,7 @@ pub fn protections() -> Protection {
     let (cr0, cr4): (u64, u64);
     // SAFETY: reading control registers has no effect.
     unsafe {
-        asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags))
+        asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags));
     };
     // SAFETY: every CPU in long mode has this register.
     let efer = unsafe { instruction::read_msr(instruction::EFER) };

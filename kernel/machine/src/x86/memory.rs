@@ -3,6 +3,7 @@
 use super::{
     bootinfo::{self, MAX_REGIONS, Region},
     instruction, layout,
+    trap::stop,
 };
 use crate::{
     object::Once,
@@ -99,12 +100,9 @@ pub fn frame_words(frame: Frame) -> &'static [AtomicU64; 2] {
 }
 
 /// What boot found.
-///
-/// # Panics
-/// Never: boot sets it before it calls anything else.
 #[must_use]
 pub fn boot_memory() -> BootMemory {
-    let mut boot = BOOT.get().expect("boot has read the memory map");
+    let Some(mut boot) = BOOT.get() else { stop(format_args!("nothing has read the memory map")) };
     for (range, words) in boot.free.iter_mut().zip(FREE.chunks_exact(2)) {
         *range = FrameRange {
             start: words[0].load(Ordering::Relaxed) as u32,
@@ -124,12 +122,12 @@ pub(super) fn carve(frames: u64) -> u64 {
             let place = core::ptr::with_exposed_provenance_mut::<u8>(direct(start << PAGE_SHIFT) as usize);
             // SAFETY: the frames are free RAM in the direct map (boot's covers the first 4 GiB).
             unsafe {
-                asm!("rep stosq", inout("rcx") bytes / 8 => _, inout("rdi") place => _, in("rax") 0_u64, options(nostack))
+                asm!("rep stosq", inout("rcx") bytes / 8 => _, inout("rdi") place => _, in("rax") 0_u64, options(nostack));
             };
             return start << PAGE_SHIFT;
         }
     }
-    panic!("too little memory to boot");
+    stop(format_args!("too little memory to boot"))
 }
 
 /// Words for the kernel's own tables, zeroed, kept for ever.

@@ -52,7 +52,7 @@ unsafe extern "C" {
 extern "C" fn mett_boot_cpu(start_info: u64) -> ! {
     console::set_up();
     if let Some(feature) = cpu::missing_feature() {
-        trap::stop(format_args!("this CPU lacks {feature}"));
+        stop(format_args!("this CPU lacks {feature}"));
     }
     cpu::set_up(0, (&raw const boot_stack_top).addr() as u64);
     let info = bootinfo::parse(start_info);

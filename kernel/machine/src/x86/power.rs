@@ -48,7 +48,7 @@ pub fn power(action: PowerAction) -> ! {
         if register != 0 {
             // SAFETY: the register was mapped at boot.
             unsafe {
-                ptr::with_exposed_provenance_mut::<u8>(register as usize).write_volatile(REDUCED_SLEEP)
+                ptr::with_exposed_provenance_mut::<u8>(register as usize).write_volatile(REDUCED_SLEEP);
             };
         }
     }

@@ -124,7 +124,7 @@ extern "C" fn mett_kernel_trap(frame: *const KernelFrame, base: u64) {
                 frame.ss
             ));
             backtrace(base);
-            power::power(crate::types::PowerAction::Off(PANIC_STATUS))
+            power(crate::types::PowerAction::Off(PANIC_STATUS))
         }
     }
 }
@@ -133,7 +133,7 @@ extern "C" fn mett_kernel_trap(frame: *const KernelFrame, base: u64) {
 fn backtrace(base: u64) {
     let mut at = base;
     for _ in 0..MAX_FRAMES {
-        if at % 8 != 0 || at < super::memory::DIRECT {
+        if !at.is_multiple_of(8) || at < super::memory::DIRECT {
             return;
         }
         let words = core::ptr::with_exposed_provenance::<[u64; 2]>(at as usize);
@@ -158,5 +158,5 @@ pub fn stop(message: fmt::Arguments<'_>) -> ! {
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) base, options(nomem, nostack, preserves_flags)) };
     backtrace(base);
-    power::power(crate::types::PowerAction::Off(PANIC_STATUS))
+    power(crate::types::PowerAction::Off(PANIC_STATUS))
 }
