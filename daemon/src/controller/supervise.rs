@@ -56,12 +56,13 @@ impl Daemon {
                 None => "the machine has ended".to_owned(),
             }
         };
+        tokio::pin!(lost);
         let ending = tokio::select! {
             biased;
             Ok(state) = first.wait_for(ended) => Ending::First(state.clone()),
             reason = &mut end => Ending::Hub(reason.unwrap_or(HubEnd::Closed)),
             Ok(how) = &mut death => Ending::Death(how),
-            reason = lost => Ending::Machine(reason),
+            reason = &mut lost => Ending::Machine(reason),
         };
         let mut known_death = None;
         let mut state = match ending {
@@ -71,8 +72,17 @@ impl Daemon {
                 Some((CRASHED, false, reason))
             }
             Ending::Hub(HubEnd::Closed) => {
-                known_death = tokio::time::timeout(FOLLOW_TIMEOUT, &mut death).await.ok();
-                None
+                // A machine that ends closes its channels too, and may be seen to have ended only after them.
+                tokio::select! {
+                    how = &mut death => {
+                        known_death = Some(how);
+                        None
+                    }
+                    reason = &mut lost => {
+                        Some((KILLED, false, format!("the machine has ended: {reason}")))
+                    }
+                    () = tokio::time::sleep(FOLLOW_TIMEOUT) => None,
+                }
             }
             Ending::Death(how) => {
                 known_death = Some(Ok(how));
