@@ -1,4 +1,4 @@
-//! Framing of the control channel: one byte stream (a virtio-console port, a socket) that carries many channels.
+//! Framing of the control channel: one byte stream (a virtio serial port, a socket) that carries many channels.
 //!
 //! Each frame is a 12-byte little-endian header (`channel u32, kind u32, length u32`) and, for `Data`, `length` bytes. A side may send at most as
 //! many bytes on a channel as the other granted by `Credit`; both directions start at zero. Control frames are sent before data frames. A

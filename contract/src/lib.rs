@@ -5,7 +5,7 @@
 //! machine's programs depend on it. Every decoder treats its input as hostile: a length is checked before it is used.
 //!
 //! ```text
-//! daemon ==virtio-console, frames (channel)== services/control --rings (ring)-- images, compartments, root, personalities
+//! daemon ==virtio serial, frames (channel)== services/control --rings (ring)-- images, compartments, root, personalities
 //! ```
 //!
 //! A *channel* is a flow-controlled pair of byte streams, numbered by the daemon. The control service moves bytes between a channel and the
