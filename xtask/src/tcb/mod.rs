@@ -176,6 +176,7 @@ fn measure(root: &Path) -> Result<Vec<Crate>> {
     let trusted = closure(root, &SERVICES)?;
     let all =
         closure(root, &["kernel", "root", "control", "images", "compartments", "personality"])?;
+    let members = members(root)?;
     let mut crates = Vec::new();
     for (name, files) in sources(root, &all)? {
         let mut count = Count::default();
@@ -183,7 +184,7 @@ fn measure(root: &Path) -> Result<Vec<Crate>> {
             let text = fs::read_to_string(file).unwrap_or_default();
             count.add(source::count(&text, file.extension().is_some_and(|kind| kind == "rs")));
         }
-        let is_ours = files.first().is_some_and(|file| file.starts_with(root));
+        let is_ours = members.contains(&name);
         let trust = if privileged.contains(&name) {
             "privileged"
         } else if trusted.contains(&name) {
@@ -194,6 +195,22 @@ fn measure(root: &Path) -> Result<Vec<Crate>> {
         crates.push(Crate { name, is_ours, trust, count });
     }
     Ok(crates)
+}
+
+/// Names of the crates written in this repository. Paths cannot tell: what a dependency's build script generates lies below our target folder.
+fn members(root: &Path) -> Result<BTreeSet<String>> {
+    let output = Command::new("cargo")
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root)
+        .output()?;
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    let described: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let packages = described["packages"].as_array().context("cargo metadata names no packages")?;
+    Ok(packages
+        .iter()
+        .filter_map(|package| package["name"].as_str())
+        .map(|name| name.replace('-', "_"))
+        .collect())
 }
 
 /// Names of all crates that packages are made of on the machine, procedural macros (which run on the building computer) apart.
@@ -273,6 +290,14 @@ fn listed(root: &Path, text: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_written_here_is_ours() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+        let members = members(root).expect("cargo describes this workspace");
+        assert!(["kernel_core", "personality", "rt"].iter().all(|name| members.contains(*name)));
+        assert!(!members.contains("typenum"));
+    }
 
     #[test]
     fn limits_fail_when_exceeded_and_when_nothing_was_counted() {
