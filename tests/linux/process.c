@@ -1,6 +1,8 @@
 /* Processes: fork, exec, exit, wait, process groups and sessions. */
 #include "check.h"
 #include <sched.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -159,11 +161,36 @@ __attribute__((constructor(101))) static void child_mode(int argc, char **argv)
         dprintf(1, "%s %s", argv[2], getenv("KEY"));
         _exit(0);
     }
+    if (argc == 3 && !strcmp(argv[1], "--about")) {
+        char name[16];
+        prctl(PR_GET_NAME, name);
+        dprintf(1, "%s %s %d", name, (char *)getauxval(AT_EXECFN), geteuid());
+        _exit(0);
+    }
     if (argc == 2 && !strcmp(argv[1], "--fds")) {
         int open_count = 0;
         for (int fd = 3; fd < 64; fd++) if (fcntl(fd, F_GETFD) >= 0) open_count++;
         _exit(open_count);
     }
+}
+
+CASE(a_script_gives_its_name_and_not_its_rights, "execve(2)")
+{
+    int fd = open("/tmp/about", O_WRONLY | O_CREAT | O_TRUNC, 0755), out[2];
+    CHECK(fd >= 0 && dprintf(fd, "#!/proc/self/exe --about\n") > 0);
+    CHECK(fchown(fd, 1000, 1000) == 0 && fchmod(fd, 04755) == 0 && close(fd) == 0 && pipe(out) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(out[1], 1);
+        char *argv[] = { "other", 0 };
+        execv("/tmp/about", argv);
+        _exit(99);
+    }
+    close(out[1]);
+    CHECK(wait_status(pid) == 0);
+    char text[64] = "";
+    CHECK(read(out[0], text, sizeof text - 1) > 0);
+    CHECK(strcmp(text, "about /tmp/about 0") == 0);
 }
 
 CASE(exec_closes_cloexec_descriptors, "fcntl(2)")

@@ -1,6 +1,7 @@
 /* Signals: delivery, masks, restart, queues, alternate stacks, stop and continue. */
 #include "check.h"
 #include <setjmp.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
 
@@ -206,4 +207,33 @@ CASE(arithmetic_faults, "signal(7)")
     pid = fork();
     if (pid == 0) { __asm__ volatile("int3"); _exit(0); }
     CHECK(WTERMSIG(wait_status(pid)) == SIGTRAP);
+}
+
+CASE(signals_through_a_descriptor_of_a_process, "pidfd_send_signal(2)")
+{
+    signal(SIGUSR1, SIG_DFL);
+    for (int by_proc = 0; by_proc < 2; by_proc++) {
+        pid_t pid = fork();
+        if (pid == 0) for (;;) pause();
+        char path[32];
+        snprintf(path, sizeof path, "/proc/%d", pid);
+        int fd = by_proc ? open(path, O_DIRECTORY) : syscall(SYS_pidfd_open, pid, 0);
+        CHECK(fd >= 0 && syscall(SYS_pidfd_send_signal, fd, 0, 0, 0) == 0);
+        CHECK_ERRNO(syscall(SYS_pidfd_send_signal, fd, 0, 0, 1 << 10), EINVAL);
+        CHECK_ERRNO(syscall(SYS_pidfd_send_signal, fd, 65, 0, 0), EINVAL);
+        CHECK(syscall(SYS_pidfd_send_signal, fd, SIGUSR1, 0, 0) == 0);
+        int status = wait_status(pid);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1);
+        CHECK_ERRNO(syscall(SYS_pidfd_send_signal, fd, SIGUSR1, 0, 0), ESRCH);
+        close(fd);
+    }
+    CHECK_ERRNO(syscall(SYS_pidfd_send_signal, 0, SIGUSR1, 0, 0), EBADF);
+    /* A process of another user's is none of one's own. */
+    int fd = syscall(SYS_pidfd_open, getpid(), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (setgid(65534) || setuid(65534)) _exit(2);
+        _exit(syscall(SYS_pidfd_send_signal, fd, SIGUSR1, 0, 0) == -1 && errno == EPERM ? 0 : 1);
+    }
+    CHECK(wait_status(pid) == 0);
 }

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <elf.h>
+#include <pthread.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -146,4 +147,74 @@ CASE(timer_descriptors, "timerfd_create(2)")
     CHECK(read(fd, &n, 8) == 8 && n >= 3);
     struct pollfd f = { fd, POLLIN, 0 };
     CHECK(poll(&f, 1, 1000) == 1);
+}
+
+static volatile sig_atomic_t expired;
+static void on_expiry(int signo) { expired = signo; }
+
+/* Computes until a timer of CPU time has fired. */
+static void compute(void)
+{
+    int64_t begin = now(CLOCK_PROCESS_CPUTIME_ID);
+    while (!expired && now(CLOCK_PROCESS_CPUTIME_ID) - begin < 20000000000ll) ;
+    CHECK(expired);
+}
+
+CASE(interval_timers_of_cpu_time, "setitimer(2)")
+{
+    int which[] = { ITIMER_VIRTUAL, ITIMER_PROF }, signo[] = { SIGVTALRM, SIGPROF };
+    for (int i = 0; i < 2; i++) {
+        signal(signo[i], on_expiry);
+        expired = 0;
+        struct itimerval set = { { 0, 0 }, { 0, 50000 } }, left;
+        CHECK(setitimer(which[i], &set, 0) == 0);
+        /* Time that passes without computing does not count. */
+        sleep_ms(150);
+        CHECK(!expired && getitimer(which[i], &left) == 0 && left.it_value.tv_sec == 0 && left.it_value.tv_usec > 0);
+        compute();
+        CHECK(expired == signo[i] && getitimer(which[i], &left) == 0 && left.it_value.tv_usec == 0);
+        set.it_interval.tv_usec = 10000;
+        CHECK(setitimer(which[i], &set, 0) == 0);
+        for (int n = 0; n < 3; n++) { expired = 0; compute(); }
+        memset(&set, 0, sizeof set);
+        CHECK(setitimer(which[i], &set, &left) == 0 && left.it_interval.tv_usec == 10000);
+    }
+    CHECK_ERRNO(getitimer(3, &(struct itimerval){ 0 }), EINVAL);
+}
+
+CASE(posix_timers_of_cpu_time, "timer_create(2)")
+{
+    timer_t timer;
+    struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+    signal(SIGUSR1, on_expiry);
+    CHECK(timer_create(CLOCK_PROCESS_CPUTIME_ID, &event, &timer) == 0);
+    struct itimerspec set = { { 0, 0 }, { 0, 50000000 } }, left;
+    CHECK(timer_settime(timer, 0, &set, 0) == 0);
+    sleep_ms(150);
+    CHECK(!expired && timer_gettime(timer, &left) == 0 && left.it_value.tv_nsec > 0);
+    compute();
+    CHECK(timer_gettime(timer, &left) == 0 && left.it_value.tv_sec == 0 && left.it_value.tv_nsec == 0);
+    CHECK(timer_delete(timer) == 0);
+}
+
+static void *spin(void *clock)
+{
+    clockid_t own;
+    CHECK(pthread_getcpuclockid(pthread_self(), &own) == 0);
+    while (now(own) < 100000000) ;
+    *(clockid_t *)clock = own;
+    return 0;
+}
+
+CASE(clocks_of_threads_and_processes, "pthread_getcpuclockid(3)")
+{
+    pthread_t thread;
+    clockid_t clock, first;
+    CHECK(pthread_getcpuclockid(pthread_self(), &first) == 0);
+    int64_t before = now(first);
+    CHECK(pthread_create(&thread, 0, spin, &clock) == 0 && pthread_join(thread, 0) == 0);
+    struct timespec t;
+    CHECK_ERRNO(clock_gettime(clock, &t), EINVAL);
+    CHECK(now(first) - before < 50000000 && now(CLOCK_PROCESS_CPUTIME_ID) >= 100000000);
+    CHECK(clock_getcpuclockid(0, &clock) == 0 && now(clock) >= 100000000);
 }

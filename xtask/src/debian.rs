@@ -1,7 +1,7 @@
 //! Root file systems made of unmodified Debian packages, for the tests.
 //!
 //! Owns: a private apt (lists, cache and state below `target/`, sources derived from this computer's own), so that nothing system-wide changes and an ordinary
-//! user can do it; the unpacked trees. Maintainer scripts are not run: the few files that they would write and programs need are listed in [`FILES`] and
+//! user can do it; the unpacked trees; the source packages whose own tests are run. Maintainer scripts are not run: the few files that they would write and programs need are listed in [`FILES`] and
 //! [`LINKS`]. Must not know: how images are imported.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -53,6 +53,35 @@ pub(crate) fn root(folder: &Path, name: &str, packages: &[&str]) -> Result<PathB
     finish(&root)?;
     fs::write(&stamp, recipe)?;
     Ok(root)
+}
+
+/// Downloads a source package into `FOLDER/NAME-source`, unless it is there; the archives of what its authors published and of what Debian added.
+pub(crate) fn source(folder: &Path, name: &str) -> Result<(PathBuf, PathBuf)> {
+    let place = folder.join(format!("{name}-source"));
+    let found = || -> Result<(PathBuf, PathBuf)> {
+        let file = |part: &str| -> Result<PathBuf> {
+            for entry in fs::read_dir(&place)? {
+                let path = entry?.path();
+                if path.file_name().is_some_and(|name| name.to_string_lossy().contains(part)) {
+                    return Ok(path);
+                }
+            }
+            bail!("{} has no {part} archive", place.display())
+        };
+        Ok((file(".orig.tar.")?, file(".debian.tar.")?))
+    };
+    if let Ok(archives) = found() {
+        return Ok(archives);
+    }
+    fs::create_dir_all(&place)?;
+    let apt = Apt::open(folder)?;
+    let fetch =
+        || run(apt.command(&["source", "--download-only", name]).current_dir(&place)).map(|_| ());
+    if fetch().is_err() {
+        run(&mut apt.command(&["update"]))?;
+        fetch()?;
+    }
+    found()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -180,7 +209,8 @@ fn lines_of_debian(text: &str) -> String {
     let is_kept = |line: &&str| {
         line.trim_start().starts_with("deb ") && line.split_whitespace().any(is_debian)
     };
-    text.lines().filter(is_kept).map(|line| format!("{line}\n")).collect()
+    let with_source = |line: &str| format!("{line}\n{}\n", line.replacen("deb ", "deb-src ", 1));
+    text.lines().filter(is_kept).map(with_source).collect()
 }
 
 fn stanzas_of_debian(text: &str) -> String {
@@ -189,7 +219,14 @@ fn stanzas_of_debian(text: &str) -> String {
             line.strip_prefix("URIs:").is_some_and(|uris| uris.split_whitespace().any(is_debian))
         })
     };
-    text.split("\n\n").filter(is_kept).map(|stanza| format!("{stanza}\n\n")).collect()
+    let with_source = |stanza: &str| {
+        let both = |line: &str| match line.starts_with("Types:") {
+            true => "Types: deb deb-src\n".to_owned(),
+            false => format!("{line}\n"),
+        };
+        stanza.lines().map(both).chain(["\n".to_owned()]).collect::<String>()
+    };
+    text.split("\n\n").filter(is_kept).map(with_source).collect()
 }
 
 fn unpack(archives: &[PathBuf], root: &Path) -> Result<()> {
@@ -255,11 +292,14 @@ mod tests {
     #[test]
     fn only_sources_of_debian_are_taken() {
         let lines = "# deb x\ndeb http://host/debian stable main\ndeb http://other/tools stable main\ndeb-src http://host/debian stable main\n";
-        assert_eq!(lines_of_debian(lines), "deb http://host/debian stable main\n");
+        assert_eq!(
+            lines_of_debian(lines),
+            "deb http://host/debian stable main\ndeb-src http://host/debian stable main\n"
+        );
         let stanzas = "Types: deb\nURIs: http://host/debian-security/\nSuites: s\n\nTypes: deb\nURIs: http://host/node_20.x\n";
         assert_eq!(
             stanzas_of_debian(stanzas),
-            "Types: deb\nURIs: http://host/debian-security/\nSuites: s\n\n"
+            "Types: deb deb-src\nURIs: http://host/debian-security/\nSuites: s\n\n"
         );
     }
 

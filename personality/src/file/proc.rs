@@ -499,6 +499,15 @@ impl ProcNode {
         }
     }
 
+    /// The process whose directory this is.
+    #[must_use]
+    pub const fn process(&self) -> Option<i32> {
+        match self.place {
+            Place::Process(pid) => Some(pid),
+            _ => None,
+        }
+    }
+
     /// What readlink(2) says.
     #[must_use]
     pub fn link_text(&self) -> Option<Vec<u8>> {

@@ -362,21 +362,6 @@ pub(super) fn pidfd_open(call: &mut Call<'_>) -> Outcome {
     call.install(file, O_CLOEXEC != 0).map_err(Into::into)
 }
 
-pub(super) fn pidfd_send_signal(call: &mut Call<'_>) -> Outcome {
-    let file = call.file(0)?;
-    let Object::Process(process) = &file.object else { return Err(Errno::EBADF.into()) };
-    let signo =
-        u8::try_from(call.argument(1)).ok().filter(|signo| *signo <= 64).ok_or(Errno::EINVAL)?;
-    if matches!(process.life.get(), crate::task::Life::Zombie(_))
-        && call.system.processes.get(process.pid).is_none()
-    {
-        return Err(Errno::ESRCH.into());
-    }
-    let info = signal::info_from(signo, 0, call.task.process.pid, call.task.credentials().users[0]);
-    signal::send_to_process(process, signo, info);
-    Ok(0)
-}
-
 pub(super) fn arch_prctl(call: &mut Call<'_>) -> Outcome {
     let value = call.argument(1);
     let is_guest = value < kernel_abi::layout::GUEST_MAX;

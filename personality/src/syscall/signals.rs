@@ -2,13 +2,13 @@
 
 use super::{Call, Outcome, time};
 use crate::{
-    file::OpenFile,
+    file::{Object, OpenFile, node::Kind},
     linux::{
         Errno, O_NONBLOCK, POLLIN, SI_TKILL, SI_USER, SIGCONT, SIGKILL, SIGNALS, SIGSTOP,
         layouts::{Sigaction, Sigaltstack, Siginfo, Timespec},
     },
     machine::guest::{self, Sink},
-    task::{Process, credentials::CAP_KILL, frame, signal},
+    task::{Life, Process, credentials::CAP_KILL, frame, signal},
     wait::{Stop, WAIT},
 };
 use alloc::rc::Rc;
@@ -227,6 +227,36 @@ pub(super) fn rt_tgsigqueueinfo(call: &mut Call<'_>) -> Outcome {
     let (group, tid, signo) = (call.int(0), call.int(1), number(call.argument(2) & 0xffff_ffff)?);
     let what = given_info(call, call.argument(3), signo, group)?;
     kill_task(call, Some(group), tid, signo, what)
+}
+
+/// The process that a descriptor names: of pidfd_open(2), or a directory /proc/PID.
+fn named_process(call: &Call<'_>, file: &OpenFile) -> Result<Rc<Process>, Errno> {
+    if let Object::Process(process) = &file.object {
+        let is_gone = matches!(process.life.get(), Life::Zombie(_))
+            && call.system.processes.get(process.pid).is_none();
+        return if is_gone { Err(Errno::ESRCH) } else { Ok(process.clone()) };
+    }
+    let pid = file.node.as_ref().and_then(|node| match &node.kind {
+        Kind::Proc(place) => place.process(),
+        _ => None,
+    });
+    call.system.processes.get(pid.ok_or(Errno::EBADF)?).ok_or(Errno::ESRCH)
+}
+
+pub(super) fn pidfd_send_signal(call: &mut Call<'_>) -> Outcome {
+    if call.argument(3) & 0xffff_ffff != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let file = call.file(0)?;
+    let process = named_process(call, &file)?;
+    let signo = number(call.argument(1) & 0xffff_ffff)?;
+    let what = match call.argument(2) {
+        0 => info(call, signo, SI_USER),
+        at => given_info(call, at, signo, process.pid)?,
+    };
+    check(call, &process, signo)?;
+    signal::send_to_process(&process, signo, what);
+    Ok(0)
 }
 
 pub(super) fn sigaltstack(call: &mut Call<'_>) -> Outcome {

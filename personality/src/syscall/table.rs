@@ -396,7 +396,7 @@ calls! {
     332 statx Full metadata::statx;
     333 io_pgetevents None;
     334 rseq Partial process::rseq;
-    424 pidfd_send_signal Full process::pidfd_send_signal;
+    424 pidfd_send_signal Full signals::pidfd_send_signal;
     425 io_uring_setup None;
     426 io_uring_enter None;
     427 io_uring_register None;

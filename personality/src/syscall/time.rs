@@ -21,6 +21,18 @@ const SECOND: u64 = 1_000_000_000;
 /// CLOCK_REALTIME_ALARM, CLOCK_BOOTTIME_ALARM, CLOCK_TAI.
 const CLOCK_TAI: u64 = 11;
 
+/// The bit of a clock's number that makes it a thread's.
+const CPUCLOCK_PERTHREAD: u64 = 4;
+
+/// Whether a clock shows the CPU time of the caller's process: by its own number, or by the number of the process.
+fn is_own_cpu_time(call: &Call<'_>, id: u64) -> bool {
+    let pid = !(id as i32 >> 3);
+    id == CLOCK_PROCESS_CPUTIME_ID
+        || (id as i32) < 0
+            && id & CPUCLOCK_PERTHREAD == 0
+            && (pid == 0 || pid == call.task.process.pid)
+}
+
 /// Nanoseconds that a clock shows.
 fn clock(call: &Call<'_>, id: u64) -> Result<u64, Errno> {
     Ok(match id {
@@ -32,7 +44,18 @@ fn clock(call: &Call<'_>, id: u64) -> Result<u64, Errno> {
         CLOCK_THREAD_CPUTIME_ID => {
             rt::clock::nanoseconds(call.task.thread.stat().map_or(0, |(used, ..)| used))
         }
-        // Clocks of other processes and threads.
+        // Clocks of threads, by number (pthread_getcpuclockid(3)): only of one's own process.
+        id if (id as i32) < 0 && id & CPUCLOCK_PERTHREAD != 0 => {
+            let task = match !(id as i32 >> 3) {
+                0 => call.task.clone(),
+                tid => call.system.processes.task(tid).ok_or(Errno::EINVAL)?,
+            };
+            if task.process.pid != call.task.process.pid {
+                return Err(Errno::EINVAL);
+            }
+            rt::clock::nanoseconds(task.thread.stat().map_or(0, |(used, ..)| used))
+        }
+        // Clocks of processes, by number (clock_getcpuclockid(3)).
         id if (id as i32) < 0 => {
             let pid = !(id as i32 >> 3);
             let process = if pid == 0 {
@@ -204,6 +227,32 @@ fn set_alarm(call: &Call<'_>, value: u64, interval: u64) -> (u64, u64) {
     before
 }
 
+/// Sets ITIMER_VIRTUAL or ITIMER_PROF; what was left of the old one, and its interval, in nanoseconds. All CPU time is user time, as in getrusage.
+fn set_cpu_alarm(call: &Call<'_>, which: usize, value: u64, interval: u64) -> (u64, u64) {
+    let process = &call.task.process;
+    let before = left_of_cpu_alarm(call, which);
+    let ticks = rt::clock::ticks(value);
+    let at = if value == 0 { 0 } else { process.cpu_time().0.saturating_add(ticks) };
+    if let Some(alarm) = process.cpu_alarms.get(which) {
+        alarm.set((at, rt::clock::ticks(interval)));
+    }
+    if at != 0 {
+        session::arm_timers(call.system, session::look_at(process, rt::clock::now(), ticks));
+    }
+    before
+}
+
+fn left_of_cpu_alarm(call: &Call<'_>, which: usize) -> (u64, u64) {
+    let process = &call.task.process;
+    let (at, interval) = process.cpu_alarms.get(which).map_or((0, 0), Cell::get);
+    let left = if at == 0 {
+        0
+    } else {
+        rt::clock::nanoseconds(at.saturating_sub(process.cpu_time().0)).max(1000)
+    };
+    (left, rt::clock::nanoseconds(interval))
+}
+
 fn left_of_alarm(call: &Call<'_>) -> (u64, u64) {
     let (next, interval) = call.task.process.alarm.get();
     let left = if next == 0 {
@@ -225,13 +274,7 @@ pub(super) fn setitimer(call: &mut Call<'_>) -> Outcome {
     let (next, interval) = (from_timeval(&value.value)?, from_timeval(&value.interval)?);
     let (left, old) = match call.argument(0) {
         0 => set_alarm(call, next, interval),
-        1 | 2 => {
-            if next != 0 {
-                crate::gap!(call.system, "setitimer: ITIMER_VIRTUAL and ITIMER_PROF");
-                return Err(Errno::EINVAL.into());
-            }
-            (0, 0)
-        }
+        which @ (1 | 2) => set_cpu_alarm(call, which as usize - 1, next, interval),
         _ => return Err(Errno::EINVAL.into()),
     };
     if call.argument(2) != 0 {
@@ -246,7 +289,7 @@ pub(super) fn setitimer(call: &mut Call<'_>) -> Outcome {
 pub(super) fn getitimer(call: &mut Call<'_>) -> Outcome {
     let (left, interval) = match call.argument(0) {
         0 => left_of_alarm(call),
-        1 | 2 => (0, 0),
+        which @ (1 | 2) => left_of_cpu_alarm(call, which as usize - 1),
         _ => return Err(Errno::EINVAL.into()),
     };
     guest::write(
@@ -257,10 +300,13 @@ pub(super) fn getitimer(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn timer_create(call: &mut Call<'_>) -> Outcome {
-    let id = call.argument(0);
-    if !matches!(id, CLOCK_REALTIME | CLOCK_MONOTONIC | CLOCK_BOOTTIME) {
+    let id = match call.argument(0) {
+        id if is_own_cpu_time(call, id) => CLOCK_PROCESS_CPUTIME_ID,
+        id => id,
+    };
+    if !matches!(id, CLOCK_REALTIME | CLOCK_MONOTONIC | CLOCK_BOOTTIME | CLOCK_PROCESS_CPUTIME_ID) {
         clock(call, id)?;
-        crate::gap!(call.system, "timer_create: CPU-time clocks");
+        crate::gap!(call.system, "timer_create: CPU time of a thread or of another process");
         return Err(Errno::EOPNOTSUPP.into());
     }
     let timers = call.task.process.timers.borrow();
@@ -299,12 +345,21 @@ fn timer(call: &Call<'_>) -> Result<Rc<PosixTimer>, Errno> {
     call.task.process.timers.borrow().get(&call.int(0)).cloned().ok_or(Errno::EINVAL)
 }
 
-fn timer_value(timer: &PosixTimer) -> Itimerspec {
+/// What a timer's expirations are compared with, in ticks.
+fn timer_clock(call: &Call<'_>, timer: &PosixTimer) -> u64 {
+    if timer.clock == CLOCK_PROCESS_CPUTIME_ID {
+        call.task.process.cpu_time().0
+    } else {
+        rt::clock::now()
+    }
+}
+
+fn timer_value(call: &Call<'_>, timer: &PosixTimer) -> Itimerspec {
     let (next, interval) = timer.next.get();
     let left = if next == 0 {
         0
     } else {
-        rt::clock::nanoseconds(next.saturating_sub(rt::clock::now())).max(1)
+        rt::clock::nanoseconds(next.saturating_sub(timer_clock(call, timer))).max(1)
     };
     Itimerspec {
         interval: time::timespec(rt::clock::nanoseconds(interval)),
@@ -317,26 +372,33 @@ pub(super) fn timer_settime(call: &mut Call<'_>) -> Outcome {
     let new: Itimerspec = guest::read(call.argument(2))?;
     let (value, interval) = (duration(&new.value)?, duration(&new.interval)?);
     if call.argument(3) != 0 {
-        guest::write(call.argument(3), &timer_value(&timer))?;
+        guest::write(call.argument(3), &timer_value(call, &timer))?;
     }
-    let next = if value == 0 {
-        0
-    } else if call.argument(1) & TIMER_ABSTIME != 0 {
-        deadline_at(timer.clock, value)
-    } else {
-        rt::clock::now().saturating_add(rt::clock::ticks(value))
+    let is_absolute = call.argument(1) & TIMER_ABSTIME != 0;
+    let is_cpu_time = timer.clock == CLOCK_PROCESS_CPUTIME_ID;
+    let next = match (value, is_absolute, is_cpu_time) {
+        (0, ..) => 0,
+        (_, true, true) => rt::clock::ticks(value),
+        (_, true, false) => deadline_at(timer.clock, value),
+        (_, false, _) => timer_clock(call, &timer).saturating_add(rt::clock::ticks(value)),
     };
     timer.next.set((next, rt::clock::ticks(interval)));
     timer.overrun.set(0);
     if next != 0 {
-        session::arm_timers(call.system, next);
+        let look = if is_cpu_time {
+            let left = next.saturating_sub(timer_clock(call, &timer));
+            session::look_at(&call.task.process, rt::clock::now(), left)
+        } else {
+            next
+        };
+        session::arm_timers(call.system, look);
     }
     Ok(0)
 }
 
 pub(super) fn timer_gettime(call: &mut Call<'_>) -> Outcome {
     let timer = timer(call)?;
-    guest::write(call.argument(1), &timer_value(&timer))?;
+    guest::write(call.argument(1), &timer_value(call, &timer))?;
     Ok(0)
 }
 

@@ -53,6 +53,8 @@ pub struct Loaded {
     pub stack: u64,
     /// The file that runs (of a script: its interpreter).
     pub request: Request,
+    /// The path it was called by (of a script: the script's).
+    pub called: Vec<u8>,
     /// Users and groups it runs with: set-user-ID and set-group-ID.
     pub set_ids: (Option<u32>, Option<u32>),
 }
@@ -107,8 +109,10 @@ pub fn load(
     process: &Process,
     vdso: &Vdso,
 ) -> Result<Loaded, Errno> {
-    let meta = request.node.meta();
+    let called = request.path.clone();
     let request = resolve_scripts(request, walker)?;
+    // Those of the program that runs: a script's own bits count for nothing.
+    let meta = request.node.meta();
     let elf = Elf::parse(&request.node)?;
     let interpreter = match &elf.interpreter {
         Some(path) => {
@@ -156,8 +160,8 @@ pub fn load(
         is_secure: set_ids != (None, None),
         vdso,
     };
-    let stack = build_stack(&memory, &request, &vector, process, size)?;
-    Ok(Loaded { memory, entry, stack, request, set_ids })
+    let stack = build_stack(&memory, (&request, &called), &vector, process, size)?;
+    Ok(Loaded { memory, entry, stack, request, called, set_ids })
 }
 
 fn set_ids(process: &Process, mode: u32, uid: u32, gid: u32) -> (Option<u32>, Option<u32>) {
@@ -194,14 +198,13 @@ struct Vector {
 /// Writes strings, auxiliary vector, environment and arguments; the first stack pointer.
 fn build_stack(
     memory: &Memory,
-    request: &Request,
+    (request, called): (&Request, &[u8]),
     vector: &Vector,
     process: &Process,
     size: u64,
 ) -> Result<u64, Errno> {
     let strings = |list: &[Vec<u8>]| list.iter().map(|text| text.len() as u64 + 1).sum::<u64>();
-    let total =
-        strings(&request.arguments) + strings(&request.environment) + request.path.len() as u64;
+    let total = strings(&request.arguments) + strings(&request.environment) + called.len() as u64;
     let pointers = (request.arguments.len() + request.environment.len()) as u64 * 8;
     // A quarter of the stack, as Linux allows.
     if total.saturating_add(pointers) > size / 4 {
@@ -216,9 +219,9 @@ fn build_stack(
         }
         Ok(at)
     };
-    let name = push(&request.path, true)?;
+    let name = push(called, true)?;
     let platform = push(b"x86_64", true)?;
-    let strings_end = STACK_TOP - 16 - request.path.len() as u64 - 8;
+    let strings_end = STACK_TOP - 16 - called.len() as u64 - 8;
     let mut environment = alloc::vec![0; request.environment.len()];
     for (place, text) in environment.iter_mut().zip(&request.environment).rev() {
         *place = push(text, true)?;
@@ -276,7 +279,7 @@ fn build_stack(
 /// Makes a loaded program what a task runs: registers, signals, files.
 pub fn enter(task: &Rc<Task>, loaded: Loaded) {
     let process = &task.process;
-    let Loaded { memory, entry, stack, request, set_ids } = loaded;
+    let Loaded { memory, entry, stack, request, called, set_ids } = loaded;
     *process.memory.borrow_mut() = memory;
     process.borrows_memory.set(false);
     process.end_queue.wake();
@@ -295,7 +298,7 @@ pub fn enter(task: &Rc<Task>, loaded: Loaded) {
         }
         *process.credentials.borrow_mut() = Rc::new(credentials);
     }
-    let name = request.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let name = called.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     set_name(task, name);
     *process.program.borrow_mut() = super::Program {
         node: Some(request.node),

@@ -64,6 +64,7 @@ fn finish_process(system: &System, process: &Rc<Process>) {
     process.life.set(Life::Zombie(status));
     process.timers.borrow_mut().clear();
     process.alarm.set((0, 0));
+    process.cpu_alarms.iter().for_each(|alarm| alarm.set((0, 0)));
     if let Ok(empty) = crate::memory::Memory::new() {
         // The memory goes now, not when somebody waits.
         let memory = process.memory.replace(Rc::new(empty));

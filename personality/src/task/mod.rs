@@ -107,6 +107,8 @@ pub struct Process {
     pub borrows_memory: Cell<bool>,
     /// ITIMER_REAL: when it expires next (TSC, 0 never), and its interval.
     pub alarm: Cell<(u64, u64)>,
+    /// ITIMER_VIRTUAL and ITIMER_PROF: the CPU time at which it expires next (0 never), and its interval, in ticks.
+    pub cpu_alarms: [Cell<(u64, u64)>; 2],
     /// POSIX timers.
     pub timers: RefCell<BTreeMap<i32, Rc<signal::PosixTimer>>>,
     /// CPU time of children that were waited for, in ticks.

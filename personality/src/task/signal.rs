@@ -423,7 +423,7 @@ pub struct PosixTimer {
     pub value: u64,
     /// Number.
     pub id: i32,
-    /// Next expiration (TSC, 0 never), and interval in ticks.
+    /// Next expiration (TSC, or CPU time of the process; 0 never), and interval in ticks.
     pub next: Cell<(u64, u64)>,
     /// Expirations that were not delivered.
     pub overrun: Cell<u64>,

@@ -6,6 +6,7 @@ use super::programs::isolated;
 use crate::demo::Mett;
 use anyhow::{Context, Result, ensure};
 use std::{
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -17,12 +18,9 @@ const ENVIRONMENT: &[&str] = &[
     "TZ=UTC",
 ];
 
-/// Exit status of timeout(1) for a command that took too long.
-const TOO_LONG: i32 = 124;
-
-/// Whether a command was ended because it took too long.
+/// Whether a command was ended because it took too long: timeout(1) kills itself with the signal that it sends.
 pub(super) fn took_too_long(output: &Output) -> bool {
-    output.status.code() == Some(TOO_LONG)
+    output.status.signal() == Some(9)
 }
 
 /// Runs a command here: the same files, read-only, with the directories it may write. Its words hold nothing that a shell would change.
@@ -59,7 +57,12 @@ pub(super) fn compartment(
     arguments.extend(command);
     let run = mett.command(&arguments);
     let mut limited = Command::new("timeout");
-    limited.arg(seconds.to_string()).arg(run.get_program()).args(run.get_args());
+    // By a signal that is not forwarded: a first process may ignore all others.
+    limited
+        .args(["-s", "KILL"])
+        .arg(seconds.to_string())
+        .arg(run.get_program())
+        .args(run.get_args());
     for (name, value) in run.get_envs() {
         limited.env(name, value.unwrap_or_default());
     }

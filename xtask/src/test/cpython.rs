@@ -16,8 +16,15 @@ use std::{
     time::Instant,
 };
 
-const PACKAGES: &[&str] =
-    &["bash", "python3", "libpython3.11-testsuite", "libpython3.11", "media-types", "tzdata"];
+const PACKAGES: &[&str] = &[
+    "bash",
+    "python3",
+    "libpython3.11-testsuite",
+    "libpython3.11",
+    "media-types",
+    "netbase",
+    "tzdata",
+];
 /// Where the tests are in the image.
 const TESTS: &str = "usr/lib/python3.11/test";
 /// Seconds a file may take on Linux. An emulated computer is given more: how fast it is says nothing about what works.

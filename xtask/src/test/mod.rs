@@ -3,6 +3,7 @@
 //! Owns: the order of the suites, and the count of what passed and failed that ends the output. A suite that cannot run has failed.
 
 mod applets;
+mod busybox;
 mod cli;
 mod container;
 mod cpython;
@@ -23,7 +24,7 @@ pub(crate) use tally::Tally;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, debian, cpython, cli, bench, tcb, check. If none is named all but debian, cpython and bench, and with --long those too.
+    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, busybox, debian, cpython, cli, bench, tcb, check. If none is named all but debian, cpython and bench, and with --long those too.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// Lives of the soak among the attacks, on each machine: 20000 is a long one.
@@ -56,6 +57,7 @@ const SUITES: &[Suite] = &[
     ("budgets", |root, _, tally| kernel::budgets(root, tally)),
     ("programs", |root, _, tally| programs::run(root, &mett(root)?, tally)),
     ("applets", |root, _, tally| applets::run(root, &mett(root)?, tally)),
+    ("busybox", |root, _, tally| busybox::run(root, &mett(root)?, tally)),
     ("debian", |root, arguments, tally| debian::run(root, &mett(root)?, &arguments.filter, tally)),
     ("cpython", |root, arguments, tally| {
         let which = cpython::Which {
