@@ -156,6 +156,7 @@ pub fn idle_step() -> IdleStep {
     let entry = epoch::enter();
     shootdown::serve();
     if sched::leave_idle(&entry) {
+        sched::leave_kernel(&entry);
         IdleStep::Chosen
     } else if reaper::is_pending() && reaper::work(&entry) {
         IdleStep::Worked
@@ -248,14 +249,17 @@ fn report_death(thread: &Thread, vector: u8, address: u64, code: u64) {
     let mut line = Line { bytes: [0; 160], length: 0 };
     let ip = thread.context.get(machine::Reg::Rip);
     let sp = thread.context.get(machine::Reg::Rsp);
-    let domain = thread.domain().borrow().identity();
+    let domain = thread.domain();
+    let identity = domain.borrow().identity();
     let _ = core::fmt::write(
         &mut line,
         format_args!(
-            "kernel: Domain {domain:#x} dies: exception {vector} code {code:#x} address {address:#x} ip {ip:#x} sp {sp:#x}\n"
+            "kernel: Domain {identity:#x} dies: exception {vector} code {code:#x} address {address:#x} ip {ip:#x} sp {sp:#x}\n"
         ),
     );
-    machine::log_bytes(line.bytes.get(..line.length).unwrap_or(&[]));
+    if domain.may_log(line.length as u64) {
+        machine::log_bytes(line.bytes.get(..line.length).unwrap_or(&[]));
+    }
 }
 
 /// A line of text of bounded length.

@@ -14,13 +14,18 @@ pub use table::Capability;
 use crate::{frames, ipc::Notification, lock, reaper};
 use kernel_abi::{Error, Kind, Rights, Slot, resource::UNLIMITED};
 use kernel_machine::atomic::{AtomicU32, AtomicU64, Ordering};
-use kernel_machine::object::{AnyRef, Borrow, Entry, Members, Object, Ref, SpinLock, Work};
+use kernel_machine::{
+    self as machine,
+    object::{AnyRef, Borrow, Entry, Members, Object, Ref, SpinLock, Work},
+};
 use ledger::Ledger;
 use schedule::Schedule;
 use table::Table;
 
 /// Deepest nesting of Domains; it bounds every walk to the root.
 const MAX_DEPTH: u8 = 12;
+/// Bytes a compartment may log in a second, all its Domains together.
+const LOG_ALLOWANCE: u64 = 64 * 1024;
 
 /// A Domain.
 #[derive(Debug)]
@@ -165,6 +170,31 @@ impl Domain {
             top = parent;
         }
         top
+    }
+
+    /// CPUs its threads may run on: none but those of the Domain it is part of.
+    #[must_use]
+    pub fn cpus(&self) -> u64 {
+        let own = self.schedule.cpus();
+        let Some(bounds) = self.rival_parent().map(Self::cpus) else { return own };
+        if own & bounds == 0 { bounds } else { own & bounds }
+    }
+
+    /// Whether that many bytes more may go to the kernel log in this second; they count then. A service's always may.
+    #[must_use]
+    pub fn may_log(&self, length: u64) -> bool {
+        if self.schedule.is_service() {
+            return true;
+        }
+        let word = &self.compartment().log_allowance;
+        let second = machine::now() / machine::ticks_per_second().max(1) & u64::from(u32::MAX);
+        let before = word.load(Ordering::Relaxed);
+        let used = length + if before >> 32 == second { before & u64::from(u32::MAX) } else { 0 };
+        let is_allowed = used <= LOG_ALLOWANCE;
+        if is_allowed {
+            word.store(second << 32 | used, Ordering::Relaxed);
+        }
+        is_allowed
     }
 
     /// A thread was started (true) or has ended.

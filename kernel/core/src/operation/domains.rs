@@ -62,13 +62,13 @@ pub(super) fn schedule(request: Request<'_>) -> Outcome {
     let domain = request.domain(0, Rights::BUDGET)?;
     let (weight, quota, period) = (request.argument(1), request.argument(2), request.argument(3));
     let cpus = match request.argument(4) {
-        0 => u64::MAX,
-        mask => mask,
+        0 => sched::mask_of_all(),
+        mask => mask & sched::mask_of_all(),
     };
     let class = request.argument(5);
     let quota_fits =
         quota == UNLIMITED || (1..=MAX_TICKS).contains(&quota) && (1..=MAX_TICKS).contains(&period);
-    if !(1..=MAX_WEIGHT).contains(&weight) || !quota_fits || cpus & sched::mask_of_all() == 0 || class > 1 {
+    if !(1..=MAX_WEIGHT).contains(&weight) || !quota_fits || cpus == 0 || class > 1 {
         return Err(Error::BadArgument);
     }
     if class == 1 && !request.own_domain().schedule.is_service() {

@@ -17,6 +17,8 @@ use kernel_machine::{
 
 /// Most pages of one device Space.
 const MAX_DEVICE_PAGES: u64 = 1 << 16;
+/// End of the addresses that the number of a frame reaches.
+const DEVICE_END: u64 = 1 << 44;
 
 /// The authority over the machine; there is one.
 #[derive(Debug)]
@@ -45,7 +47,8 @@ impl Object for Hardware {
 pub(super) fn memory(request: Request<'_>) -> Outcome {
     request.object::<Hardware>(0, Rights::SEND)?;
     let (address, pages) = (request.argument(2), request.argument(3));
-    if address % PAGE_SIZE != 0 || !(1..=MAX_DEVICE_PAGES).contains(&pages) || address >> 52 != 0 {
+    let fits = (1..=MAX_DEVICE_PAGES).contains(&pages) && address <= DEVICE_END - pages * PAGE_SIZE;
+    if address % PAGE_SIZE != 0 || !fits {
         return Err(Error::BadArgument);
     }
     if !machine::device_range_allowed(address, pages) {

@@ -20,8 +20,6 @@ use kernel_machine::atomic::Ordering;
 
 /// Bytes that `Log` takes at once.
 const LOG_BYTES: u64 = 32;
-/// Bytes a compartment may log in a second, all its Domains together.
-const LOG_ALLOWANCE: u64 = 64 * 1024;
 /// Largest weight of a thread.
 const MAX_WEIGHT: u64 = 10_000;
 
@@ -114,17 +112,8 @@ pub(super) fn log(request: Request<'_>) -> Outcome {
     if length > LOG_BYTES {
         return Err(Error::BadArgument);
     }
-    let own = request.own_domain();
-    if !own.schedule.is_service() {
-        let domain = own.value().compartment();
-        let second = machine::now() / machine::ticks_per_second().max(1);
-        let second = second & u64::from(u32::MAX);
-        let word = domain.log_allowance.load(Ordering::Relaxed);
-        let used = if word >> 32 == second { word & u64::from(u32::MAX) } else { 0 };
-        if used.saturating_add(length) > LOG_ALLOWANCE {
-            return Ok(Some(0));
-        }
-        domain.log_allowance.store(second << 32 | (used + length), Ordering::Relaxed);
+    if !request.own_domain().may_log(length) {
+        return Ok(Some(0));
     }
     let mut bytes = [0; LOG_BYTES as usize];
     for (index, chunk) in bytes.chunks_exact_mut(8).enumerate() {
@@ -181,9 +170,7 @@ pub(super) fn unpark(request: Request<'_>) -> Outcome {
 pub(super) fn affinity(request: Request<'_>) -> Outcome {
     let thread = request.object::<Thread>(0, Rights::CONTROL)?;
     let (cpus, weight) = (request.argument(1), request.argument(2));
-    if cpus & sched::mask_of_all() & thread.domain().schedule.cpus() == 0
-        || !(1..=MAX_WEIGHT).contains(&weight)
-    {
+    if cpus & sched::mask_of_all() & thread.domain().cpus() == 0 || !(1..=MAX_WEIGHT).contains(&weight) {
         return Err(Error::BadArgument);
     }
     thread.sched.cpus.store(cpus, Ordering::Relaxed);

@@ -147,7 +147,7 @@ pub fn interrupt(cpu: CpuId) {
 /// CPUs a thread may run on: its Domain's, if none of its own is left among them.
 fn allowed(thread: &Thread) -> u64 {
     match thread.cpus() & mask_of_all() {
-        0 => thread.domain().schedule.cpus() & mask_of_all(),
+        0 => thread.domain().cpus() & mask_of_all(),
         mask => mask,
     }
 }
@@ -316,11 +316,17 @@ pub fn account_now() {
 
 /// Chooses anew if somebody asked for it; the last thing of every entry from user mode.
 pub fn leave_kernel(entry: &Entry) {
-    if RESCHEDULE[machine::cpu()].swap(false, Ordering::Relaxed) {
-        reschedule(entry);
-    } else if crate::reaper::is_pending() && !TICKING[machine::cpu()].load(Ordering::Relaxed) {
+    let asked = &RESCHEDULE[machine::cpu()];
+    if !asked.load(Ordering::Relaxed)
+        && crate::reaper::is_pending()
+        && !TICKING[machine::cpu()].load(Ordering::Relaxed)
+    {
         // The thread may never come back by itself.
         program_timer();
+    }
+    // Who was doomed before this CPU was seen to run it has asked for the next one.
+    while asked.swap(false, Ordering::Relaxed) {
+        reschedule(entry);
     }
 }
 
@@ -334,6 +340,7 @@ pub fn reschedule(entry: &Entry) {
         core::mem::take(&mut cpu.donates).then(|| cpu.current.clone()).flatten()
     });
     requeue_current();
+    RESCHEDULE[machine::cpu()].store(false, Ordering::Relaxed);
     match pick(now) {
         Some(thread) => {
             let is_service = thread.domain().schedule.is_service();
@@ -342,7 +349,6 @@ pub fn reschedule(entry: &Entry) {
         }
         None => run_nothing(),
     }
-    RESCHEDULE[machine::cpu()].store(false, Ordering::Relaxed);
 }
 
 fn requeue_current() {

@@ -5,7 +5,7 @@
 use super::Space;
 use crate::{domain::Domain, reaper};
 use kernel_abi::Error;
-use kernel_machine::atomic::{AtomicU32, Ordering};
+use kernel_machine::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel_machine::{
     FRAME_WORDS,
     object::{Entry, Ref, SlotTable},
@@ -14,13 +14,18 @@ use kernel_machine::{
 /// Borrowed Spaces that are noted without a table.
 const INLINE: usize = 8;
 
+/// Source of the numbers of sets.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
 /// The set.
 #[derive(Debug, Default)]
 pub(super) struct Borrows {
     inline: [Option<Ref<Space>>; INLINE],
     more: Option<SlotTable>,
     count: usize,
-    /// The Space whose borrows were taken over last, and how many it had then.
+    /// Tells the set from every other one there ever was, once it is not empty.
+    number: u64,
+    /// The set that was taken over last, and how many were in it then.
     imported: (u64, usize),
 }
 
@@ -72,6 +77,9 @@ impl Borrows {
             }
             table.install(index, space.clone().into_any(), 0).map_err(|_| Error::OutOfFrames)?;
         }
+        if self.count == 0 {
+            self.number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        }
         self.count += 1;
         space.borrowers.0.fetch_add(1, Ordering::AcqRel);
         Ok(())
@@ -81,14 +89,8 @@ impl Borrows {
     ///
     /// # Errors
     /// `OutOfFrames`.
-    pub(super) fn import(
-        &mut self,
-        from: &Self,
-        id: u64,
-        domain: &Ref<Domain>,
-        entry: &Entry,
-    ) -> Result<(), Error> {
-        if self.imported == (id, from.count) {
+    pub(super) fn import(&mut self, from: &Self, domain: &Ref<Domain>, entry: &Entry) -> Result<(), Error> {
+        if self.imported == (from.number, from.count) {
             return Ok(());
         }
         for space in from.inline.iter().flatten() {
@@ -105,7 +107,7 @@ impl Borrows {
                 }
             }
         }
-        self.imported = (id, from.count);
+        self.imported = (from.number, from.count);
         Ok(())
     }
 

@@ -66,7 +66,6 @@ impl Space {
         let word = &leaf[leaf_index(page)];
         let Some(copying) = self.resolve_entry(page, word, wanted)? else { return Ok(()) };
         // Another CPU may still read the old frame: nobody gets the new one before it has forgotten that.
-        store(word, PageEntry(BUSY));
         drop(state);
         shootdown::flush(self, page, page);
         let state = self.space_lock.lock();
@@ -79,7 +78,7 @@ impl Space {
         Ok(())
     }
 
-    /// Resolves an entry at once, or says which copy must wait for a flush.
+    /// Resolves an entry at once, or leaves it busy and says which copy must wait for a flush.
     fn resolve_entry(&self, page: u64, word: &AtomicU64, wanted: Access) -> Result<Option<Copying>, Error> {
         let old = load(word);
         if old.is_hole() {
@@ -109,6 +108,8 @@ impl Space {
             return Ok(None);
         }
         let new = self.copy_of(old)?;
+        // The old frame is out of sight before it is asked who may have seen it: a CPU that begins to run here now waits for the new one.
+        store(word, PageEntry(BUSY));
         if shootdown::is_used_elsewhere(self) {
             return Ok(Some(Copying { old, new }));
         }

@@ -21,8 +21,8 @@ impl Space {
             return Err(Error::BadArgument);
         }
         let mut state = self.space_lock.lock();
-        if self.is_frozen() {
-            return Ok(true);
+        if !self.is_open() && self.freezing.load(Ordering::Acquire) != Freezing::Begun as u8 {
+            return if self.is_frozen() { Ok(true) } else { Err(Error::Frozen) };
         }
         if self.freezing.swap(Freezing::Begun as u8, Ordering::AcqRel) == Freezing::No as u8 {
             state.checked = 0;

@@ -113,7 +113,7 @@ impl Space {
     /// # Errors
     /// `OutOfFrames`.
     pub fn fill_device(&self, address: u64, pages: u64) -> Result<(), Error> {
-        let _state = self.space_lock.lock();
+        let _state = self.lock_for_edit()?;
         for page in 0..pages {
             let leaf = self.tree.reach_leaf(page, self.domain())?;
             store(&leaf[leaf_index(page)], PageEntry::device(address + (page << kernel_abi::PAGE_SHIFT)));
@@ -180,6 +180,9 @@ pub fn copy(
 fn copy_page(to: Borrow<'_, Space>, page: u64, from: Borrow<'_, Space>, from_page: u64) -> Result<(), Error> {
     to.resolve(page, Access::READ | Access::WRITE)?;
     let _pair = lock_pair(&to, &from);
+    if !to.is_open() {
+        return Err(Error::Frozen);
+    }
     let target = to.at(page, &mut Work::new(SLICE)).0;
     if !target.is_writable_now() || target.has(DEVICE) {
         return Err(if target.is_hole() { Error::Hole } else { Error::MissingRight });

@@ -88,12 +88,8 @@ pub fn map(
 fn check_freezing(to: &Space, from: &Space, mapping: &Mapping) -> Result<(), Error> {
     let writes = mapping.mode == MapMode::Share && mapping.access.contains(Access::WRITE);
     let changes_source = matches!(mapping.mode, MapMode::Snapshot | MapMode::Move) || writes;
-    let is_open = |space: &Space| {
-        space.freezing.load(kernel_machine::atomic::Ordering::Acquire) == super::Freezing::No as u8
-    };
-    let is_moving =
-        from.freezing.load(kernel_machine::atomic::Ordering::Acquire) == super::Freezing::Begun as u8;
-    if !is_open(to) || is_moving || (changes_source && !is_open(from)) { Err(Error::Frozen) } else { Ok(()) }
+    let is_lent = from.is_open() || (from.is_frozen() && !changes_source);
+    if to.is_open() && is_lent { Ok(()) } else { Err(Error::Frozen) }
 }
 
 /// The words of a leaf table from a page on.
@@ -358,9 +354,7 @@ impl Slice<'_, '_> {
         let domain = self.to.domain();
         if old.has(BORROWED) {
             return match from_state {
-                Some(from) => {
-                    to_state.borrows.import(&from.borrows, self.from.identity(), domain, self.entry)
-                }
+                Some(from) => to_state.borrows.import(&from.borrows, domain, self.entry),
                 None => Ok(()),
             };
         }

@@ -61,6 +61,8 @@ pub enum Freezing {
     Begun = 1,
     /// It can never be changed again.
     Frozen = 2,
+    /// It is being torn down: nothing comes in or is lent any more.
+    Gone = 3,
 }
 
 /// What a Space's lock guards beside its tree.
@@ -216,17 +218,17 @@ impl Space {
     pub fn is_frozen(&self) -> bool {
         self.freezing.load(Ordering::Acquire) == Freezing::Frozen as u8
     }
+    /// Whether it can be changed; asked under its lock.
+    fn is_open(&self) -> bool {
+        self.freezing.load(Ordering::Acquire) == Freezing::No as u8
+    }
     /// Locks the Space for a change.
     ///
     /// # Errors
     /// `Frozen`.
     fn lock_for_edit(&self) -> Result<Guard<'_, State>, Error> {
         let guard = self.space_lock.lock();
-        if self.freezing.load(Ordering::Acquire) == Freezing::No as u8 {
-            Ok(guard)
-        } else {
-            Err(Error::Frozen)
-        }
+        if self.is_open() { Ok(guard) } else { Err(Error::Frozen) }
     }
 
     /// Destroys a Space: threads that run in it end, the reaper gives its memory back, unless others borrow it.
@@ -244,7 +246,7 @@ impl Space {
 
     /// One slice of giving a destroyed Space's memory back: whether there is nothing left to do now.
     pub fn reap(this: Borrow<'_, Self>, work: &mut Work) -> bool {
-        if !this.borrowers.is_empty() {
+        if !this.close() {
             // The last borrower calls the reaper again. The Domain does not wait for that.
             this.release_domain();
             return true;
@@ -254,6 +256,17 @@ impl Space {
         }
         this.release_domain();
         true
+    }
+
+    /// Lets nothing in or out any more, unless others borrow from the Space; whether that is so. An operation that found the Space
+    /// alive has its pages noted before this, under the same lock, or finds it gone.
+    fn close(&self) -> bool {
+        let _state = self.space_lock.lock();
+        let is_free = self.borrowers.is_empty();
+        if is_free {
+            self.freezing.store(Freezing::Gone as u8, Ordering::Release);
+        }
+        is_free
     }
 
     /// The Domain's end need not wait for this Space any longer.

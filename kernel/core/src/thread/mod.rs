@@ -262,7 +262,7 @@ impl Thread {
     /// CPUs it may run on.
     #[must_use]
     pub fn cpus(&self) -> u64 {
-        self.sched.cpus.load(Ordering::Relaxed) & self.domain().schedule.cpus()
+        self.sched.cpus.load(Ordering::Relaxed) & self.domain().cpus()
     }
 
     /// Registers where faults in home mode continue.
