@@ -156,6 +156,11 @@ impl Domain {
         self.parent.as_ref()
     }
 
+    /// It and its ancestors, from itself to the root.
+    pub fn line(&self) -> impl Iterator<Item = &Self> {
+        core::iter::successors(Some(self), |domain| domain.parent.as_deref())
+    }
+
     /// The Domain among whose children and threads this one competes; none for a compartment (or a tenant), whose parent is a service's.
     #[must_use]
     pub fn rival_parent(&self) -> Option<&Self> {
@@ -187,7 +192,7 @@ impl Domain {
             return true;
         }
         let word = &self.compartment().log_allowance;
-        let second = machine::now() / machine::ticks_per_second().max(1) & u64::from(u32::MAX);
+        let second = (machine::now() / machine::ticks_per_second().max(1)) & u64::from(u32::MAX);
         let before = word.load(Ordering::Relaxed);
         let used = length + if before >> 32 == second { before & u64::from(u32::MAX) } else { 0 };
         let is_allowed = used <= LOG_ALLOWANCE;

@@ -289,11 +289,7 @@ fn account(now: u64) {
             let worth = schedule::virtual_time(payer.domain(), ticks, weight, machine::cpu());
             payer.sched.virtual_time.fetch_add(worth, Ordering::Relaxed);
         }
-        let mut domain = Some(payer.domain());
-        while let Some(paying) = domain {
-            paying.schedule.add_time(ticks);
-            domain = paying.parent();
-        }
+        payer.domain().line().for_each(|paying| paying.schedule.add_time(ticks));
     });
 }
 
@@ -402,13 +398,7 @@ fn pick(now: u64) -> Option<Ref<Thread>> {
 
 /// When the thread may run again, if its Domain or an ancestor has used up its time.
 fn throttled_until(thread: &Thread, now: u64) -> Option<u64> {
-    let mut until = None;
-    let mut domain = Some(thread.domain());
-    while let Some(next) = domain {
-        until = until.max(next.schedule.throttled_until(now));
-        domain = next.parent();
-    }
-    until
+    thread.domain().line().filter_map(|domain| domain.schedule.throttled_until(now)).max()
 }
 
 /// Lets a runnable thread sleep in this CPU's wheel.
@@ -596,15 +586,7 @@ fn expire_timers(now: u64) {
 
 /// Ticks until the bandwidth of the current thread's Domain or an ancestor is used up.
 fn time_left(thread: &Thread, now: u64) -> Option<u64> {
-    let mut left: Option<u64> = None;
-    let mut domain = Some(thread.domain());
-    while let Some(next) = domain {
-        if let Some(more) = next.schedule.left(now) {
-            left = Some(left.map_or(more, |least| least.min(more)));
-        }
-        domain = next.parent();
-    }
-    left
+    thread.domain().line().filter_map(|domain| domain.schedule.left(now)).min()
 }
 
 /// Sets this CPU's timer to whatever comes first.

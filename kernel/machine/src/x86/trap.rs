@@ -73,6 +73,7 @@ fn on_interrupt(vector: u8) {
 }
 
 /// What `entry.s` leaves on the stack of a trap in the kernel.
+#[derive(Debug)]
 #[repr(C)]
 struct KernelFrame {
     r11: u64,
@@ -107,22 +108,7 @@ extern "C" fn mett_kernel_trap(frame: *const KernelFrame, base: u64) {
                 frame.rip,
                 instruction::fault_address()
             ));
-            log(format_args!(
-                "rax {:016x} rcx {:016x} rdx {:016x} rsi {:016x}\nrdi {:016x} r8  {:016x} r9  {:016x} r10 {:016x}\nr11 {:016x} rsp {:016x} flags {:x} cs {:x} ss {:x}\n",
-                frame.rax,
-                frame.rcx,
-                frame.rdx,
-                frame.rsi,
-                frame.rdi,
-                frame.r8,
-                frame.r9,
-                frame.r10,
-                frame.r11,
-                frame.rsp,
-                frame.flags,
-                frame.cs,
-                frame.ss
-            ));
+            log(format_args!("{frame:x?}\n"));
             backtrace(base);
             power(crate::types::PowerAction::Off(PANIC_STATUS))
         }
