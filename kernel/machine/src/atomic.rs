@@ -1,7 +1,7 @@
 //! The atomics of the portable kernel and of object storage.
 //!
 //! On the machine and in ordinary tests they are the language's own. With the feature `interleave` every access is a place where the checker
-//! of `models/tests/interleavings.rs` may let another CPU go on, so that it plays the kernel's own code in many orders. It plays them one access
+//! of `models/tests/interleavings` may let another CPU go on, so that it plays the kernel's own code in many orders. It plays them one access
 //! after the other: weaker orders of memory are argued for where an `ORDERING` comment stands.
 
 pub use core::sync::atomic::Ordering;
