@@ -13,10 +13,11 @@ fn main() {
         Some(directory) => {
             let kernel = embed(&directory.join("kernel.elf"));
             let boot_module = embed(&directory.join("boot.img"));
-            format!("Some(({kernel}, {boot_module}))")
+            let symbols = embed(&directory.join("symbols.txt"));
+            format!("Some([{kernel}, {boot_module}, {symbols}])")
         }
     };
-    let text = format!("const EMBEDDED: Option<(&[u8], &[u8])> = {text};\n");
+    let text = format!("const EMBEDDED: Option<[&[u8]; 3]> = {text};\n");
     let out = env::var_os("OUT_DIR").map(PathBuf::from).expect("cargo sets OUT_DIR");
     fs::write(out.join("embedded.rs"), text).expect("OUT_DIR can be written");
 }

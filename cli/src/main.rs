@@ -57,6 +57,9 @@ enum Command {
     /// Imports, lists, describes and removes images.
     #[command(subcommand)]
     Image(cmd::image::Image),
+    /// Makes, changes and removes tenants: budgets that several containers share.
+    #[command(subcommand)]
+    Tenant(cmd::tenant::Tenant),
     /// Starts, stops and looks at the machine.
     #[command(subcommand)]
     Machine(cmd::machine::Machine),
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::Top(top) => top.run(),
         Command::Update(update) => update.run(),
         Command::Image(image) => image.run(),
+        Command::Tenant(tenant) => tenant.run(),
         Command::Machine(machine) => machine.run(),
         Command::System(system) => system.run(),
         Command::Diag(diag) => diag.run(),

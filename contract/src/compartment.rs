@@ -98,6 +98,7 @@ pub enum ToCompartment {
         /// Process.
         process: u32,
         /// Bytes, at most [`MAX_BYTES`]; within the window.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// End of a process's standard input.
@@ -147,6 +148,7 @@ pub enum ToCompartment {
         /// The question it belongs to.
         question: u32,
         /// Bytes, at most [`MAX_BYTES`].
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// The limits changed.
@@ -166,8 +168,6 @@ pub enum Question {
     GetArchive(Vec<u8>),
     /// Unpacks the `ArchiveData` that follows into a directory.
     PutArchive(Vec<u8>),
-    /// Changed paths of the root file system.
-    Changes,
 }
 
 /// From the personality.
@@ -194,6 +194,7 @@ pub enum FromCompartment {
         /// 1 standard output (or the terminal), 2 standard error.
         stream: u8,
         /// Bytes, at most [`MAX_BYTES`]; within the window.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// A stream ended.
@@ -229,6 +230,7 @@ pub enum FromCompartment {
         /// The question it belongs to.
         question: u32,
         /// Bytes.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// A line for the machine's log.
@@ -273,8 +275,6 @@ pub enum Answer {
     PathStat(PathStat),
     /// Done.
     Done,
-    /// Changed paths: 0 modified, 1 added, 2 deleted.
-    Changes(Vec<(u8, Vec<u8>)>),
     /// It did not work; Linux's errno and a message.
     Failed {
         /// Errno.

@@ -32,6 +32,8 @@ pub struct Create {
     pub layers: Vec<Digest>,
     /// Limits.
     pub budget: Budget,
+    /// The tenant whose budget it shares with others; 0: none.
+    pub tenant: u64,
     /// What to run and how.
     pub spec: Spec,
 }
@@ -69,6 +71,30 @@ pub enum Request {
         /// Which.
         id: u64,
     },
+    /// Makes a tenant: a Domain over the compartments that are created in it, which together stay within its budget.
+    CreateTenant {
+        /// Chosen by the client, unique among tenants, not 0.
+        id: u64,
+        /// Limits of all its compartments together.
+        budget: Budget,
+    },
+    /// Changes limits of a tenant (only those that are `Some`).
+    UpdateTenant {
+        /// Which.
+        id: u64,
+        /// New limits.
+        budget: Budget,
+    },
+    /// Reads use and limits of a tenant.
+    StatTenant {
+        /// Which.
+        id: u64,
+    },
+    /// Removes a tenant that no compartment is in.
+    RemoveTenant {
+        /// Which.
+        id: u64,
+    },
 }
 
 /// From the service, in the order of the requests, except `Died`, which comes when it happens.
@@ -81,7 +107,7 @@ pub enum Response {
         /// Nanoseconds from the receipt of the request to the personality's first instruction being scheduled.
         nanoseconds: u64,
     },
-    /// Answer to `Stat`.
+    /// Answer to `Stat` and `StatTenant`.
     Stat(Stat),
     /// Answer to `List`: identities.
     List(Vec<u64>),
@@ -114,6 +140,12 @@ pub enum Death {
 pub enum Refusal {
     /// No compartment has this identity.
     UnknownCompartment,
+    /// No tenant has this identity.
+    UnknownTenant,
+    /// So many compartments are in the tenant.
+    TenantInUse(u64),
+    /// The tenant's budget is exhausted.
+    TenantExhausted,
     /// The identity is taken.
     IdentityTaken,
     /// A layer is not in the store.

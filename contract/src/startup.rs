@@ -21,5 +21,6 @@ pub struct Startup {
     /// 256 bits of randomness for this program alone.
     pub seed: [u8; 32],
     /// What the program is to do (for a personality: an encoded [`crate::compartment::Spec`]).
+    #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
 }

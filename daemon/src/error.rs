@@ -37,6 +37,20 @@ pub enum DaemonError {
         /// Who has it.
         id: String,
     },
+    /// No tenant has this name.
+    #[error("no such tenant: {0}")]
+    UnknownTenant(String),
+    /// The tenant's name is taken.
+    #[error("the tenant '{0}' exists already")]
+    TenantTaken(String),
+    /// The tenant has containers.
+    #[error("the tenant '{name}' has {count} containers: remove them first, or use --force")]
+    TenantInUse {
+        /// Its name.
+        name: String,
+        /// How many.
+        count: usize,
+    },
     /// The name is malformed.
     #[error("'{0}' is not a valid container name: expected [a-zA-Z0-9][a-zA-Z0-9_.-]+")]
     BadName(String),
@@ -107,6 +121,13 @@ pub fn start_failure_kind(failure: &StartFailure) -> FailureKind {
 fn refusal(refusal: &Refusal) -> String {
     match refusal {
         Refusal::UnknownCompartment => "the compartment does not exist any more".to_owned(),
+        Refusal::UnknownTenant => "the machine does not know the tenant".to_owned(),
+        Refusal::TenantInUse(count) => format!("{count} containers are still in the tenant"),
+        Refusal::TenantExhausted => {
+            "the tenant's memory is exhausted: stop containers in it, or give it more \
+             (`mett tenant update --memory`)"
+                .to_owned()
+        }
         Refusal::IdentityTaken => "the identity of the compartment is taken".to_owned(),
         Refusal::UnknownLayer(_) => "the machine has lost a layer of the image".to_owned(),
         Refusal::TooLittleMemory(needed) => format!(
@@ -128,11 +149,13 @@ impl DaemonError {
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Image(ImageError::UnknownImage(_)) | Self::UnknownContainer(_) => {
-                FailureKind::NotFound
-            }
+            Self::Image(ImageError::UnknownImage(_))
+            | Self::UnknownContainer(_)
+            | Self::UnknownTenant(_) => FailureKind::NotFound,
             Self::Image(ImageError::InUse { .. })
             | Self::NameTaken { .. }
+            | Self::TenantTaken(_)
+            | Self::TenantInUse { .. }
             | Self::NotRunning(_)
             | Self::IsRunning(_) => FailureKind::Conflict,
             Self::Image(_)

@@ -416,7 +416,6 @@ fn answer(system: &mut System, question: u32, what: &Question) -> Option<Answer>
             }
             Err(errno) => failed_path(errno, path),
         },
-        Question::Changes => failed(Errno::ENOSYS, "changes are not recorded"),
     })
 }
 

@@ -104,6 +104,18 @@ pub fn stack_pointer() -> u64 {
     value
 }
 
+/// The frame pointer of the function that this is inlined into.
+#[inline(always)]
+#[must_use]
+pub fn frame_pointer() -> u64 {
+    let value: u64;
+    // SAFETY: reads a register.
+    unsafe {
+        core::arch::asm!("mov {}, rbp", out(reg) value, options(nomem, nostack, preserves_flags));
+    };
+    value
+}
+
 /// The time stamp counter.
 #[inline]
 #[must_use]

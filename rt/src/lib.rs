@@ -11,6 +11,8 @@ extern crate alloc;
 
 pub mod arch;
 pub mod clock;
+#[cfg(target_os = "none")]
+mod crash;
 mod hardware;
 pub mod heap;
 pub mod launch;
@@ -28,10 +30,22 @@ pub mod view;
 
 pub use kernel_abi::{self as abi, Error};
 pub use object::{Domain, Endpoint, Gate, Hardware, Irq, Notification, Reply, Space, Thread};
-pub use start::exit;
+pub use start::{exit, serve};
 
 /// Result of an operation.
 pub type Result<T> = core::result::Result<T, Error>;
+
+/// Names the function that a service begins with: as [`entry`], and a fault is described in the log before the service dies of it.
+#[macro_export]
+macro_rules! service {
+    ($main:path) => {
+        #[cfg(target_os = "none")]
+        #[unsafe(no_mangle)]
+        fn rt_main() {
+            $crate::serve($main);
+        }
+    };
+}
 
 /// Names the function that a program begins with: `rt::entry!(main)` with `fn main()`.
 #[macro_export]

@@ -5,6 +5,9 @@ use crate::arch;
 #[cfg(target_os = "none")]
 use kernel_abi::Operation;
 
+/// Exit status of a machine whose root has ended.
+const ROOT_ENDED: u8 = 0x7e;
+
 #[cfg(target_os = "none")]
 unsafe extern "Rust" {
     safe fn rt_main();
@@ -19,8 +22,31 @@ extern "C" fn rt_start(argument: u64) -> ! {
     exit()
 }
 
+/// Runs a service's function on a thread whose faults are described in the log before the program ends; without memory for that, on this one.
+pub fn serve(main: fn()) {
+    let begun = crate::thread::spawn(true, move || {
+        #[cfg(target_os = "none")]
+        if let Err(error) = crate::crash::describe_faults() {
+            crate::log!("{}: faults are not described: {error:?}", crate::startup::program());
+        }
+        main();
+        exit()
+    });
+    match begun {
+        Ok(thread) => {
+            thread.forget();
+            end_thread()
+        }
+        Err(_) => main(),
+    }
+}
+
 /// Ends the program: its Domain is destroyed if it holds the capability to do so, else this thread ends.
 pub fn exit() -> ! {
+    // Root, which nobody has created, takes the machine with it: nobody else could end it any more.
+    if crate::startup::block().is_none() {
+        let _ = crate::Hardware(kernel_abi::cap::root::HARDWARE).power(0, ROOT_ENDED);
+    }
     let _ = crate::Domain(kernel_abi::cap::root::DOMAIN).destroy();
     end_thread()
 }
@@ -45,5 +71,6 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
         format_args!("{}: {info}\n", crate::startup::program()),
     );
     name.flush();
+    crate::crash::backtrace(arch::frame_pointer());
     exit()
 }

@@ -28,7 +28,7 @@ const STACK_PAGES: u64 = STACK_SIZE / PAGE_SIZE;
 /// Offset of the state page.
 const STATE: u64 = PAGE_SIZE;
 /// Offset of the stack's lowest byte.
-const STACK: u64 = 3 * PAGE_SIZE;
+pub(crate) const STACK: u64 = 3 * PAGE_SIZE;
 /// Pages at the top of a stack that have frames from the beginning.
 const POPULATED: u64 = 2;
 /// State of a thread that has ended, as the kernel tells it.

@@ -3,6 +3,7 @@
 use crate::{
     module::{self, Composition},
     setup::TARGET,
+    symbols,
 };
 use anyhow::{Context, Result, bail, ensure};
 use std::{
@@ -13,6 +14,9 @@ use std::{
 
 /// Flags of every program on the machine: position-independent code linked at a fixed address by the program's own script.
 const FLAGS: &str = "-C relocation-model=pic -C link-arg=-no-pie -C force-frame-pointers=yes";
+
+/// The composition that users get.
+const SHIPPED: &str = "system";
 
 /// What a build leaves in `target/machine`.
 pub(crate) struct Built {
@@ -52,6 +56,14 @@ pub(crate) fn all(root: &Path) -> Result<Built> {
     for composition in system.iter().filter(|composition| !composition.has_blobs()) {
         compose(root, &built, composition)?;
     }
+    let shipped = system.iter().find(|composition| composition.name() == SHIPPED);
+    let shipped = shipped.with_context(|| format!("system.toml has no {SHIPPED}"))?;
+    let mut table = String::new();
+    for program in std::iter::once("kernel").chain(shipped.programs()) {
+        let bytes = fs::read(compiled.join(program))?;
+        symbols::append(&mut table, program, &bytes).with_context(|| program.to_owned())?;
+    }
+    fs::write(built.folder.join("symbols.txt"), table)?;
     Ok(built)
 }
 
@@ -68,7 +80,7 @@ fn compose(root: &Path, built: &Built, composition: &Composition) -> Result<Path
     let image = module::compose(composition, root, |program| {
         fs::read(compiled.join(program)).with_context(|| format!("program {program} was not built"))
     })?;
-    let name = if composition.name() == "system" { "boot" } else { composition.name() };
+    let name = if composition.name() == SHIPPED { "boot" } else { composition.name() };
     let file = built.module(name);
     fs::write(&file, image)?;
     Ok(file)

@@ -14,6 +14,7 @@ mod module;
 mod oci;
 mod qemu;
 mod setup;
+mod symbols;
 mod tcb;
 mod test;
 

@@ -172,6 +172,7 @@ impl Client {
         };
         let spec = Spec { hostname: "bench".into(), process, ..Spec::default() };
         let create = Create {
+            tenant: 0,
             id,
             channel,
             layers: alloc::vec![self.layer],

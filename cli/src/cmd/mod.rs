@@ -11,6 +11,7 @@ pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod run;
 pub(crate) mod stats;
+pub(crate) mod tenant;
 pub(crate) mod update;
 
 use crate::error::{CliError, Result};

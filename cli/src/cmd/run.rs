@@ -66,6 +66,9 @@ struct Container {
     /// Most processes and threads (0 or -1: no limit).
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
+    /// The tenant whose budget it shares (see `mett tenant`).
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// Resource limit of processes (for example nofile=1024:2048).
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     ulimit: Vec<String>,
@@ -239,6 +242,7 @@ impl Container {
             terminal: self.tty,
             hostname: self.hostname.clone(),
             budget: self.budget()?,
+            tenant: self.tenant.clone(),
             read_only: self.read_only,
             auto_remove,
             init: self.init,

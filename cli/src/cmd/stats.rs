@@ -25,7 +25,7 @@ pub(crate) struct Stats {
 fn show(uses: &[Use], format: Format) {
     if format == Format::Json {
         let list = uses.iter().map(|u| {
-            serde_json::json!({"ID": u.id, "Name": u.name, "CPUNanoseconds": u.cpu_nanoseconds, "CPUPercent": u.cpu_share as f64 / 100.0,
+            serde_json::json!({"ID": u.id, "Name": u.name, "Tenant": u.tenant, "CPUNanoseconds": u.cpu_nanoseconds, "CPUPercent": u.cpu_share as f64 / 100.0,
                 "Memory": u.memory, "MemoryPeak": u.memory_peak, "MemoryLimit": u.memory_limit, "PIDs": u.threads})
         });
         output::json(list);

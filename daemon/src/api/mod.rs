@@ -8,14 +8,14 @@ pub mod requests;
 
 pub use requests::{
     AttachOptions, ContainerSummary, CreateOptions, ExecOptions, ImageSummary, LogOptions,
-    MachineSettings, MachineStatus, ProcessTable, Request, TmpfsMount, Ulimit, Use,
+    MachineSettings, MachineStatus, ProcessTable, Request, TenantSummary, TmpfsMount, Ulimit, Use,
 };
 
 use contract::compartment::{ExitStatus, WindowSize};
 use serde::{Deserialize, Serialize};
 
 /// Version of these messages.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Version of the program.
 pub const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -43,7 +43,7 @@ pub enum ToDaemon {
     /// Begins something.
     Request(Box<Request>),
     /// Standard input of the attached process; within the window the daemon gave.
-    Input(Vec<u8>),
+    Input(#[serde(with = "serde_bytes")] Vec<u8>),
     /// End of standard input of the attached process.
     EndInput,
     /// The size of the client's terminal.
@@ -53,7 +53,7 @@ pub enum ToDaemon {
     /// Ends the attachment, or whatever else streams, and lets the process live.
     Detach,
     /// Part of an archive that the request announced; empty: the end.
-    Archive(Vec<u8>),
+    Archive(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 /// To the command line.
@@ -75,6 +75,7 @@ pub enum FromDaemon {
         /// When it was written.
         time: u64,
         /// The bytes.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// The client may send this many more bytes of input.
@@ -82,7 +83,7 @@ pub enum FromDaemon {
     /// The attached process has ended.
     Exited(ExitStatus),
     /// Part of an archive that was asked for.
-    Archive(Vec<u8>),
+    Archive(#[serde(with = "serde_bytes")] Vec<u8>),
     /// A line about something that is not an error.
     Notice(String),
     /// One line of a list that goes on, for example statistics.
@@ -127,6 +128,8 @@ pub enum Reply {
     Processes(ProcessTable),
     /// Resource use.
     Use(Vec<Use>),
+    /// Tenants.
+    Tenants(Vec<TenantSummary>),
     /// Files for a bug report: name and contents.
     Files(Vec<(String, Vec<u8>)>),
 }

@@ -121,6 +121,8 @@ pub enum Request {
     Inspect(Vec<String>),
     /// Lists every capability a container holds.
     Capabilities(String),
+    /// Lists the Linux features that a container tried and that are not supported.
+    Gaps(String),
     /// Resource use of running containers.
     Stats {
         /// Which; empty: all that run.
@@ -136,6 +138,29 @@ pub enum Request {
         container: String,
         /// New limits.
         budget: Budget,
+    },
+    /// Makes a tenant.
+    CreateTenant {
+        /// Its name.
+        name: String,
+        /// Limits of all its containers together.
+        budget: Budget,
+    },
+    /// Lists tenants; with names, those.
+    Tenants(Vec<String>),
+    /// Changes limits of a tenant.
+    UpdateTenant {
+        /// Which.
+        name: String,
+        /// New limits.
+        budget: Budget,
+    },
+    /// Removes a tenant.
+    RemoveTenant {
+        /// Which.
+        name: String,
+        /// Its containers go with it.
+        force: bool,
     },
     /// Starts the machine.
     MachineStart(MachineSettings),
@@ -201,6 +226,8 @@ pub struct CreateOptions {
     pub hostname: Option<String>,
     /// Limits.
     pub budget: Budget,
+    /// The tenant whose budget it shares.
+    pub tenant: Option<String>,
     /// Resource limits of processes.
     pub ulimits: Vec<Ulimit>,
     /// The image's files cannot be changed.
@@ -313,6 +340,23 @@ pub struct ImageSummary {
     pub size: u64,
 }
 
+/// A tenant: a budget that several containers share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantSummary {
+    /// Name.
+    pub name: String,
+    /// Limits.
+    pub budget: Budget,
+    /// Names of its containers.
+    pub containers: Vec<String>,
+    /// Bytes of memory that they use together, and the most they ever used in this machine.
+    pub memory: (u64, u64),
+    /// Nanoseconds of CPU time that they have used in this machine.
+    pub cpu_nanoseconds: u64,
+    /// Processes and threads.
+    pub threads: u64,
+}
+
 /// How the machine is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineSettings {
@@ -363,6 +407,8 @@ pub struct Use {
     pub id: String,
     /// Name.
     pub name: String,
+    /// Its tenant; empty: none.
+    pub tenant: String,
     /// Nanoseconds of CPU time.
     pub cpu_nanoseconds: u64,
     /// CPU use since the last reading, in ten-thousandths of a CPU.

@@ -47,6 +47,7 @@ pub fn container(record: &Record) -> Value {
             "CpuShares": config.budget.cpu_weight.map_or(0, shares),
             "CpusetCpus": config.budget.cpu_set.map(cpu_list).unwrap_or_default(),
             "PidsLimit": config.budget.threads,
+            "Tenant": config.tenant,
             "Ulimits": ulimits,
             "ReadonlyRootfs": config.read_only,
             "Tmpfs": tmpfs,

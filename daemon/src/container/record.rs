@@ -59,6 +59,9 @@ pub struct Config {
     pub init: bool,
     /// Limits.
     pub budget: SavedBudget,
+    /// The tenant whose budget it shares; empty: none.
+    #[serde(default)]
+    pub tenant: String,
     /// Removed when it ends.
     pub auto_remove: bool,
     /// Labels.

@@ -134,6 +134,7 @@ pub fn configure(
         ulimits: options.ulimits.clone(),
         init: options.init,
         budget: options.budget.clone().into(),
+        tenant: options.tenant.clone().unwrap_or_default(),
         auto_remove: options.auto_remove,
         labels,
         stop_signal,

@@ -132,6 +132,7 @@ impl Daemon {
         if let Some(name) = &options.name {
             self.check_name(name)?;
         }
+        self.check_tenant(options.tenant.as_deref()).await?;
         let image = self.image(&options.image, &options.directory, report).await?;
         let id = hex(&home::random::<32>()?);
         let config = spec::configure(options, &image.config, &id)?;

@@ -64,10 +64,13 @@ impl Daemon {
             let machine = self.machine.get(tell).await?;
             check_cpus(&record.config.budget.budget(), machine.configuration.cpus)?;
             let layers = self.provide(&machine, &record, report).await?;
-            Ok((machine, layers))
+            let tenant = self.enter_tenant(&machine, &record.config.tenant).await?;
+            Ok((machine, layers, tenant))
         };
         match prepared.await {
-            Ok((machine, layers)) => self.launch(container, &machine, layers, client).await,
+            Ok((machine, layers, tenant)) => {
+                self.launch(container, &machine, (layers, tenant), client).await
+            }
             Err(failure) => {
                 self.not_started(container, &failure);
                 Err(failure)
@@ -78,7 +81,7 @@ impl Daemon {
     /// Makes sure the machine has the layers of a container's image.
     async fn provide(
         &self,
-        machine: &Machine,
+        machine: &Arc<Machine>,
         record: &Record,
         report: &mut Report<'_>,
     ) -> Result<Vec<Digest>, DaemonError> {
@@ -99,7 +102,7 @@ impl Daemon {
         self: &Arc<Self>,
         container: &Arc<Container>,
         machine: &Arc<Machine>,
-        layers: Vec<Digest>,
+        (layers, tenant): (Vec<Digest>, u64),
         client: StartClient,
     ) -> Result<(), DaemonError> {
         let record = container.record();
@@ -122,6 +125,7 @@ impl Daemon {
             id: compartment,
             channel,
             layers,
+            tenant,
             budget: record.config.budget.budget(),
             spec: spec::personality(&record, client.size),
         });

@@ -122,7 +122,7 @@ impl Daemon {
         let summary = serde_json::to_vec_pretty(&summary).unwrap_or_default();
         vec![
             ("summary.json".to_owned(), summary),
-            ("machine.log".to_owned(), self.machine.log.tail(LOG_TAIL)),
+            ("machine.log".to_owned(), self.machine.named_log(LOG_TAIL)),
             ("daemon.log".to_owned(), log::file_tail(&self.home.join("daemon.log"), LOG_TAIL)),
         ]
     }

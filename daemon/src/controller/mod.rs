@@ -2,7 +2,7 @@
 //!
 //! Owns: the registry of containers and the order in which their parts are changed. Must not know: sockets, options, how replies look.
 //! Invariants: names are unique; a container in phase Running has a hub and a compartment; whatever ends a compartment, its container's
-//! record says so before any client is told. Lock order: `creation`, a container's `lifecycle`, the registry.
+//! record says so before any client is told. Lock order: `creation`, a container's `lifecycle`, the tenants, the registry.
 
 mod archive;
 mod create;
@@ -11,6 +11,7 @@ mod lifecycle;
 mod machine;
 mod query;
 mod supervise;
+mod tenant;
 
 pub use archive::{ArchiveIn, ArchiveOut};
 pub use exec::Attachment;
@@ -44,6 +45,7 @@ pub struct Daemon {
     images: ImageStore,
     /// Held while the set of images changes.
     imports: tokio::sync::Mutex<()>,
+    tenants: tenant::Tenants,
     /// Held while a container gets its name.
     creation: tokio::sync::Mutex<()>,
     containers: Mutex<HashMap<String, Arc<Container>>>,
@@ -60,7 +62,7 @@ pub enum BeginError {
     /// The images.
     #[error(transparent)]
     Images(#[from] ImageError),
-    /// The containers.
+    /// The containers or the tenants.
     #[error("the containers' records cannot be read: {0}")]
     Containers(#[from] io::Error),
 }
@@ -75,9 +77,11 @@ impl Daemon {
         let (lost, mut lost_machines) = mpsc::unbounded_channel::<String>();
         let images = ImageStore::open(&home.join("images"))?;
         let containers = load(&home.join("containers"))?;
+        let tenants = tenant::Tenants::load(&home)?;
         let machine = MachineManager::new(&home, died, lost);
         let daemon = Arc::new(Self {
             images,
+            tenants,
             imports: tokio::sync::Mutex::new(()),
             creation: tokio::sync::Mutex::new(()),
             containers: Mutex::new(containers),

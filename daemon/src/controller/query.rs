@@ -147,7 +147,12 @@ impl Daemon {
     /// Those of the machine.
     pub async fn usage(&self, container: &Arc<Container>) -> Result<Use, DaemonError> {
         let record = container.record();
-        let mut found = Use { id: record.id.clone(), name: record.name.clone(), ..Use::default() };
+        let mut found = Use {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            tenant: record.config.tenant.clone(),
+            ..Use::default()
+        };
         let (Some(running), Some(machine)) = (container.running(), self.machine.running().await)
         else {
             return Ok(found);

@@ -175,7 +175,6 @@ impl Compartment {
                     .collect(),
             ),
             Question::Gaps => Answer::Gaps(Vec::new()),
-            Question::Changes => Answer::Changes(Vec::new()),
             Question::PathStat(bytes) => path_stat(&path(bytes)),
             Question::GetArchive(bytes) => {
                 let source = path(bytes);

@@ -11,12 +11,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     sync::{Notify, mpsc, watch},
 };
 
 /// Bytes the machine may send on a channel before the daemon has taken them.
 const WINDOW: u32 = 256 * 1024;
+/// Bytes read from the machine at once.
+const READ_BUFFER: usize = 64 * 1024;
 /// Data frames waiting to be written.
 const WRITE_QUEUE: usize = 4;
 
@@ -107,7 +109,8 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (mut reader, mut writer) = tokio::io::split(stream);
+        let (reader, mut writer) = tokio::io::split(stream);
+        let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
         let own = Frame::Hello { version: contract::VERSION };
         writer.write_all(&own.encode()).await?;
         match read_frame(&mut reader).await? {

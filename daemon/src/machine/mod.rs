@@ -8,6 +8,7 @@ pub mod log;
 pub mod probe;
 pub mod qemu;
 pub mod service;
+pub mod symbols;
 pub mod system_image;
 
 use crate::{
@@ -33,7 +34,7 @@ use std::{
     time::{Duration, Instant},
 };
 use system_image::{SystemImage, SystemImageError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Memory of a machine unless it is told otherwise.
 const DEFAULT_MEMORY: u64 = 2 << 30;
@@ -103,6 +104,18 @@ pub enum MachineError {
          the machine with more (`mett machine stop; mett machine start --memory 4g`)"
     )]
     OutOfMemory,
+    /// A layer is larger than the memory that the machine has left.
+    #[error(
+        "a layer of the image needs {needed} MiB and the machine has {free} MiB of memory left: stop \
+         containers, remove images, or start the machine with more (`mett machine stop; mett machine \
+         start --memory 4g`)"
+    )]
+    TooLarge {
+        /// MiB of the layer.
+        needed: u64,
+        /// MiB free.
+        free: u64,
+    },
     /// The store of images refused.
     #[error("the machine refused the image: {0}")]
     ImageRefused(String),
@@ -140,15 +153,40 @@ impl Machine {
         self.next_channel.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Makes sure that the machine holds a blob.
+    /// Makes sure that the machine holds a blob. A transfer that has begun goes on when whoever waits for it has gone: the service
+    /// waits for every byte, and would take the next request for the rest.
     ///
     /// # Errors
     /// Those of the service, [`MachineError::OutOfMemory`] and [`MachineError::DamagedBlob`].
     pub async fn provide(
-        &self,
+        self: &Arc<Self>,
         digest: Digest,
         path: &Path,
         mut report: impl FnMut(u64, u64),
+    ) -> Result<(), MachineError> {
+        let (told, mut progress) = watch::channel((0, 0));
+        let (machine, path) = (Arc::clone(self), path.to_owned());
+        let mut sending =
+            tokio::spawn(async move { machine.send_blob(digest, &path, &told).await });
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut sending => {
+                    return result.unwrap_or_else(|_| Err(ConnectionError::Ended.into()));
+                }
+                Ok(()) = progress.changed() => {
+                    let (done, length) = *progress.borrow_and_update();
+                    report(done, length);
+                }
+            }
+        }
+    }
+
+    async fn send_blob(
+        &self,
+        digest: Digest,
+        path: &Path,
+        told: &watch::Sender<(u64, u64)>,
     ) -> Result<(), MachineError> {
         let mut blobs = self.blobs.lock().await;
         if blobs.contains(&digest) {
@@ -157,6 +195,10 @@ impl Machine {
         let failed = |cause| MachineError::Io { path: path.to_owned(), cause };
         let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
         let length = file.metadata().await.map_err(failed)?.len();
+        let (_, free) = self.status().await?.memory;
+        if length > free {
+            return Err(MachineError::TooLarge { needed: length >> 20, free: free >> 20 });
+        }
         let request = images::Request::Put { digest, length };
         let answer = self.images.call_with(&request, async |sender| {
             let mut done = 0;
@@ -170,7 +212,8 @@ impl Machine {
                 let sent = if read == 0 { part.len() } else { read };
                 sender.send(part.get(..sent).unwrap_or_default()).await?;
                 done += sent as u64;
-                report(done, length);
+                // Nobody may be waiting any more.
+                told.send_replace((done, length));
             }
             Ok(())
         });
@@ -330,6 +373,12 @@ impl MachineManager {
             tracing::info!(status, "the emulator has ended");
         }
         self.remove_trace();
+    }
+
+    /// The end of the machine's log, with the functions of the addresses in it.
+    #[must_use]
+    pub fn named_log(&self, length: u64) -> Vec<u8> {
+        symbols::Symbols::find(&self.directory).annotate(&self.log.tail(length))
     }
 
     fn settings(&self) -> MachineSettings {

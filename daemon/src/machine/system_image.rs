@@ -12,10 +12,12 @@ use std::{
 const KERNEL: &str = "kernel.elf";
 /// The boot module's file name.
 const BOOT_MODULE: &str = "boot.img";
+/// File name of the table of functions.
+const SYMBOLS: &str = "symbols.txt";
 /// Environment variable that names a directory with both.
 const VARIABLE: &str = "METT_SYSTEM_IMAGE_DIR";
 
-// Defines `EMBEDDED: Option<(&[u8], &[u8])>`: kernel and boot module.
+// Defines `EMBEDDED: Option<[&[u8]; 3]>`: kernel, boot module and table of functions.
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// Why there is no system image.
@@ -44,6 +46,8 @@ pub struct SystemImage {
     pub kernel: PathBuf,
     /// The boot module.
     pub boot_module: PathBuf,
+    /// Names of the functions in both, for dumps; the machine runs without it.
+    pub symbols: PathBuf,
 }
 
 impl SystemImage {
@@ -55,10 +59,11 @@ impl SystemImage {
         if let Some(directory) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
             return Self::in_directory(Path::new(&directory)).ok_or(SystemImageError::Missing);
         }
-        if let Some((kernel, boot_module)) = EMBEDDED {
+        if let Some([kernel, boot_module, symbols]) = EMBEDDED {
             let image = Self::paths(machine);
             unpack(&image.kernel, kernel)?;
             unpack(&image.boot_module, boot_module)?;
+            unpack(&image.symbols, symbols)?;
             return Ok(image);
         }
         let program = std::env::current_exe().map_err(|_| SystemImageError::Missing)?;
@@ -72,7 +77,11 @@ impl SystemImage {
     }
 
     fn paths(directory: &Path) -> Self {
-        Self { kernel: directory.join(KERNEL), boot_module: directory.join(BOOT_MODULE) }
+        Self {
+            kernel: directory.join(KERNEL),
+            boot_module: directory.join(BOOT_MODULE),
+            symbols: directory.join(SYMBOLS),
+        }
     }
 
     fn in_directory(directory: &Path) -> Option<Self> {

@@ -132,11 +132,26 @@ async fn handle_at_once(daemon: &Arc<Daemon>, request: Request) -> Result<Reply>
             let records = daemon.capabilities(&daemon.find(&container)?).await?;
             document(json!(records))
         }
+        Request::Gaps(container) => {
+            let gaps = daemon.gaps(&daemon.find(&container)?).await?;
+            let gap = |(what, count)| json!({ "gap": what, "count": count });
+            document(gaps.into_iter().map(gap).collect())
+        }
         Request::Top(container) => {
             daemon.processes(&daemon.find(&container)?).await.map(Reply::Processes)
         }
         Request::Update { container, budget } => {
             daemon.update(&daemon.find(&container)?, budget).await.map(nothing)
+        }
+        Request::CreateTenant { name, budget } => {
+            daemon.create_tenant(&name, &budget).await.map(nothing)
+        }
+        Request::Tenants(names) => daemon.tenants(&names).await.map(Reply::Tenants),
+        Request::UpdateTenant { name, budget } => {
+            daemon.update_tenant(&name, &budget).await.map(nothing)
+        }
+        Request::RemoveTenant { name, force } => {
+            daemon.remove_tenant(&name, force).await.map(nothing)
         }
         Request::MachineStart(settings) => daemon.start_machine(settings).await.map(nothing),
         Request::MachineStop { force } => {

@@ -27,7 +27,7 @@ const PORT_BIT: u64 = 1;
 
 /// What compartments are made with.
 pub(crate) struct Workshop {
-    parent: Domain,
+    domain: Domain,
     module: Module,
     images: Gate,
     control: Option<Gate>,
@@ -43,6 +43,8 @@ pub(crate) struct Compartment {
     pub(crate) channel: u32,
     /// What its slots were handed for, from slot 1.
     pub(crate) names: Vec<String>,
+    /// The tenant it is in; 0: none.
+    pub(crate) tenant: u64,
     /// Its limits.
     pub(crate) budget: contract::compartments::Budget,
     /// It was destroyed on request.
@@ -53,7 +55,7 @@ pub(crate) struct Compartment {
     pub(crate) watcher: Option<(Notification, u64)>,
 }
 
-fn refused(error: Error) -> Refusal {
+pub(crate) fn refused(error: Error) -> Refusal {
     match error {
         Error::OutOfFrames | Error::OutOfObjects => Refusal::OutOfMemory,
         error => Refusal::BadSpec(format!("the kernel refused: {error:?}")),
@@ -63,7 +65,7 @@ fn refused(error: Error) -> Refusal {
 impl Workshop {
     pub(crate) fn new() -> rt::Result<Self> {
         Ok(Self {
-            parent: Domain(named("domain.compartments")?),
+            domain: Domain(named("domain.compartments")?),
             module: Module::read(rt::Space(named("module")?))?,
             images: Gate(named("images")?),
             control: named("control").ok().map(Gate),
@@ -71,10 +73,16 @@ impl Workshop {
         })
     }
 
-    /// Makes a compartment whose death signals `bit` of a Notification.
+    /// The Domain that all compartments and tenants are under.
+    pub(crate) const fn domain(&self) -> Domain {
+        self.domain
+    }
+
+    /// Makes a compartment under a Domain; its death signals `bit` of a Notification.
     pub(crate) fn create(
         &self,
         create: &Create,
+        parent: Domain,
         notification: Notification,
         bit: u64,
     ) -> Result<Compartment, Refusal> {
@@ -92,7 +100,7 @@ impl Workshop {
                 spec.len()
             )));
         }
-        let domain = self.parent.create(limits).map_err(refused)?;
+        let domain = parent.create(limits).map_err(refused)?;
         let mut names = Vec::new();
         let made = self.furnish(create, domain, spec, &mut names, notification, bit);
         if let Err(refusal) = made {
@@ -106,6 +114,7 @@ impl Workshop {
             domain,
             channel: create.channel,
             names,
+            tenant: create.tenant,
             budget: create.budget.clone(),
             is_destroyed: false,
             is_dead: false,

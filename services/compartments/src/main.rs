@@ -11,12 +11,13 @@ mod channel;
 mod compartment;
 mod native;
 mod registry;
+mod tenant;
 
 use channel::Channel;
 use registry::Registry;
 use rt::{Domain, Endpoint, Notification, message::Server, startup};
 
-rt::entry!(main);
+rt::service!(main);
 
 /// Bit of the Notification that the daemon's port rings; the bits below tell of deaths.
 pub(crate) const PORT_BIT: u64 = 1 << 63;

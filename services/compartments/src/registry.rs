@@ -3,11 +3,14 @@
 use crate::{
     budget,
     compartment::{Compartment, Workshop},
+    tenant::Tenant,
 };
 use alloc::{collections::BTreeMap, vec::Vec};
-use contract::compartments::{CapabilityRecord, Create, Death, Refusal, Request, Response, Stat};
+use contract::compartments::{
+    Budget, CapabilityRecord, Create, Death, Refusal, Request, Response, Stat,
+};
 use rt::{
-    Notification,
+    Domain, Notification,
     abi::{
         PAGE_SIZE,
         resource::{Resource, UNLIMITED},
@@ -18,6 +21,8 @@ use rt::{
 
 /// Most compartments.
 const MAX_COMPARTMENTS: usize = 4096;
+/// Most tenants.
+const MAX_TENANTS: usize = 1024;
 /// Compartments share pairs of bits for their deaths by identity.
 const GROUPS: u64 = 31;
 
@@ -26,12 +31,18 @@ pub(crate) struct Registry {
     workshop: Workshop,
     notification: Notification,
     living: BTreeMap<u64, Compartment>,
+    tenants: BTreeMap<u64, Tenant>,
 }
 
 impl Registry {
     /// None yet; deaths are told to a Notification.
     pub(crate) fn new(notification: Notification) -> rt::Result<Self> {
-        Ok(Self { workshop: Workshop::new()?, notification, living: BTreeMap::new() })
+        Ok(Self {
+            workshop: Workshop::new()?,
+            notification,
+            living: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+        })
     }
 
     /// Carries a request out.
@@ -44,12 +55,20 @@ impl Registry {
                     .map(|()| Response::Done)
             }),
             Request::Stat { id } => {
-                self.find(*id).and_then(|compartment| stat(compartment).map(Response::Stat))
+                self.find(*id).and_then(|compartment| stat(compartment.domain).map(Response::Stat))
             }
             Request::List => Ok(Response::List(self.living.keys().copied().collect())),
             Request::Capabilities { id } => {
                 self.find(*id).map(|compartment| Response::Capabilities(capabilities(compartment)))
             }
+            Request::CreateTenant { id, budget } => self.create_tenant(*id, budget),
+            Request::UpdateTenant { id, budget } => self.find_tenant(*id).and_then(|tenant| {
+                budget::update(tenant.domain, &mut tenant.budget, budget).map(|()| Response::Done)
+            }),
+            Request::StatTenant { id } => {
+                self.find_tenant(*id).and_then(|tenant| stat(tenant.domain).map(Response::Stat))
+            }
+            Request::RemoveTenant { id } => self.remove_tenant(*id),
         };
         result.unwrap_or_else(Response::Refused)
     }
@@ -61,6 +80,39 @@ impl Registry {
             .ok_or(Refusal::UnknownCompartment)
     }
 
+    fn find_tenant(&mut self, id: u64) -> Result<&mut Tenant, Refusal> {
+        self.tenants.get_mut(&id).ok_or(Refusal::UnknownTenant)
+    }
+
+    fn create_tenant(&mut self, id: u64, budget: &Budget) -> Result<Response, Refusal> {
+        if id == 0 || self.tenants.contains_key(&id) {
+            return Err(Refusal::IdentityTaken);
+        }
+        if self.tenants.len() >= MAX_TENANTS {
+            return Err(Refusal::OutOfMemory);
+        }
+        let tenant = Tenant::create(self.workshop.domain(), budget)?;
+        self.tenants.insert(id, tenant);
+        Ok(Response::Done)
+    }
+
+    fn remove_tenant(&mut self, id: u64) -> Result<Response, Refusal> {
+        let members = self.living.values().filter(|compartment| compartment.tenant == id).count();
+        if members > 0 {
+            return Err(Refusal::TenantInUse(members as u64));
+        }
+        self.tenants.remove(&id).ok_or(Refusal::UnknownTenant)?.remove();
+        Ok(Response::Done)
+    }
+
+    /// The Domain that a compartment is made under.
+    fn parent(&self, tenant: u64) -> Result<Domain, Refusal> {
+        match tenant {
+            0 => Ok(self.workshop.domain()),
+            id => self.tenants.get(&id).map(|tenant| tenant.domain).ok_or(Refusal::UnknownTenant),
+        }
+    }
+
     fn create(&mut self, create: &Create) -> Result<Response, Refusal> {
         if self.living.contains_key(&create.id) {
             return Err(Refusal::IdentityTaken);
@@ -69,8 +121,12 @@ impl Registry {
             return Err(Refusal::OutOfMemory);
         }
         let begun = clock::now();
-        let compartment =
-            self.workshop.create(create, self.notification, 2 * (create.id % GROUPS))?;
+        let (parent, bit) = (self.parent(create.tenant)?, 2 * (create.id % GROUPS));
+        let made = self.workshop.create(create, parent, self.notification, bit);
+        let compartment = made.map_err(|refusal| match refusal {
+            Refusal::OutOfMemory if create.tenant != 0 => Refusal::TenantExhausted,
+            refusal => refusal,
+        })?;
         self.living.insert(create.id, compartment);
         Ok(Response::Created {
             nanoseconds: clock::nanoseconds(clock::now().saturating_sub(begun)),
@@ -131,9 +187,8 @@ fn limit(of: Use, unit: u64) -> Option<u64> {
     (of.limit != UNLIMITED).then(|| of.limit.saturating_mul(unit))
 }
 
-fn stat(compartment: &Compartment) -> Result<Stat, Refusal> {
-    let read =
-        |resource| compartment.domain.stat(resource).map_err(|_| Refusal::UnknownCompartment);
+fn stat(domain: Domain) -> Result<Stat, Refusal> {
+    let read = |resource| domain.stat(resource).map_err(|_| Refusal::UnknownCompartment);
     let (frames, threads) = (read(Resource::Frames)?, read(Resource::Threads)?);
     Ok(Stat {
         memory: (frames.used * PAGE_SIZE, frames.peak * PAGE_SIZE, limit(frames, PAGE_SIZE)),

@@ -15,7 +15,7 @@ use ports::Ports;
 use rt::{Endpoint, Hardware, Notification, message::Server, startup};
 use virtio::console::{Console, Host};
 
-rt::entry!(main);
+rt::service!(main);
 
 /// Bit of the Notification that the console's interrupt signals.
 pub(crate) const INTERRUPT_BIT: u64 = 0;

@@ -21,7 +21,7 @@ use rt::{
 use store::Store;
 use transfer::Channel;
 
-rt::entry!(main);
+rt::service!(main);
 
 /// Bit of the Notification that the port rings.
 const PORT_BIT: u64 = 1;

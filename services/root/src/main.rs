@@ -15,7 +15,7 @@ use contract::system::{Description, OnDeath};
 use rt::{Hardware, Notification, Space, abi::cap::root, module::Module};
 use service::{Authority, Running};
 
-rt::entry!(main);
+rt::service!(main);
 
 /// Exit status of a machine whose services cannot be started.
 const BROKEN: u8 = 0x7e;

@@ -8,6 +8,7 @@ mod cli;
 mod container;
 mod cpython;
 mod debian;
+mod dist;
 mod kernel;
 mod programs;
 mod tally;
@@ -70,6 +71,7 @@ const SUITES: &[Suite] = &[
         cpython::run(root, &mett(root)?, &which, tally)
     }),
     ("cli", |root, arguments, tally| cli::run(root, &arguments.filter, arguments.long, tally)),
+    ("dist", |root, _, tally| dist::run(root, tally)),
     ("bench", |root, _, tally| {
         // What a figure is, and how it has changed, is printed and no failure; a figure that cannot be trusted is one.
         tally
@@ -93,7 +95,7 @@ const SUITES: &[Suite] = &[
 ];
 
 /// Suites that run only when they are named: they need minutes, and other people's packages.
-const ON_DEMAND: [&str; 3] = ["debian", "cpython", "bench"];
+const ON_DEMAND: [&str; 4] = ["debian", "cpython", "dist", "bench"];
 
 /// Runs the chosen suites; an error when anything failed or nothing ran.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {

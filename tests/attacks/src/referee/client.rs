@@ -105,7 +105,7 @@ impl Client {
         let arguments = alloc::vec![role.as_bytes().to_vec()];
         let process = ProcessSpec { arguments, ..ProcessSpec::default() };
         let spec = Spec { process, ..Spec::default() };
-        let create = Create { id, channel, layers: Vec::new(), budget, spec };
+        let create = Create { id, channel, layers: Vec::new(), budget, tenant: 0, spec };
         match self.say(&Request::Create(create))? {
             Response::Created { .. } => {}
             response => return Err(format!("{role} was not created: {response:?}")),

@@ -1,5 +1,6 @@
 //! Names of addresses: which program, which function, and which function was inlined there.
 
+use crate::symbols::plain;
 use addr2line::Loader;
 use anyhow::{Context, Result, anyhow};
 use elf::{ElfBytes, abi, endian::LittleEndian};
@@ -112,14 +113,5 @@ impl Program {
             names.extend(name);
         }
         names
-    }
-}
-
-/// A symbol's name without its hash.
-fn plain(symbol: &str) -> String {
-    let name = addr2line::demangle_auto(symbol.into(), None);
-    match name.rsplit_once("::h") {
-        Some((path, hash)) if hash.len() == 16 => path.to_owned(),
-        _ => name.into_owned(),
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Bed {
 pub(super) struct Home<'a> {
     bed: &'a Bed,
     pub(super) path: PathBuf,
+    /// Another emulator than the system's.
+    emulator: Option<PathBuf>,
 }
 
 /// What a command gave.
@@ -51,15 +53,25 @@ impl<'a> Home<'a> {
         let path = bed.folder.join(format!("home-{}-{name}", std::process::id()));
         fs::create_dir_all(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
-        Ok(Self { bed, path })
+        Ok(Self { bed, path, emulator: None })
     }
 
     /// A new home that has imported the image.
     pub(super) fn with_image(bed: &'a Bed, name: &str) -> Result<Self> {
-        let home = Self::new(bed, name)?;
-        let source = format!("oci-archive:{}", bed.archive.display());
-        home.run(&["image", "import", &source, IMAGE]).succeeds()?;
-        Ok(home)
+        Self::new(bed, name)?.import()
+    }
+
+    /// As `with_image`; its machine has a debugging port, `machine/gdb.sock`.
+    pub(super) fn with_debugger(bed: &'a Bed, name: &str) -> Result<Self> {
+        let mut home = Self::new(bed, name)?;
+        home.emulator = Some(super::dumps::emulator(&bed.folder)?);
+        home.import()
+    }
+
+    fn import(self) -> Result<Self> {
+        let source = format!("oci-archive:{}", self.bed.archive.display());
+        self.run(&["image", "import", &source, IMAGE]).succeeds()?;
+        Ok(self)
     }
 
     /// A command of `mett`, on the machine's image.
@@ -73,6 +85,9 @@ impl<'a> Home<'a> {
         let mut command = Command::new(words.next().unwrap_or(&self.bed.program));
         command.args(words.map(Path::as_os_str)).args(arguments);
         command.env("METT_HOME", &self.path).env("METT_SYSTEM_IMAGE_DIR", &self.bed.system);
+        if let Some(emulator) = &self.emulator {
+            command.env("METT_QEMU", emulator);
+        }
         command.stdin(Stdio::null()).current_dir(&self.bed.folder);
         command
     }

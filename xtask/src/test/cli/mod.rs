@@ -4,6 +4,8 @@
 //! says in one line what is promised; the long ones (a soak of 2,000 starts) run with `--long` only.
 
 mod bad;
+mod debugger;
+mod dumps;
 mod failures;
 mod home;
 mod images;
@@ -12,6 +14,7 @@ mod lifecycle;
 mod options;
 mod scale;
 mod streams;
+mod tenants;
 mod terminal;
 
 use super::Tally;
@@ -30,7 +33,9 @@ const GROUPS: &[Group] = &[
     ("lifecycle", lifecycle::run),
     ("images", images::run),
     ("bad", bad::run),
+    ("tenants", tenants::run),
     ("failures", failures::run),
+    ("dumps", dumps::run),
     ("scale", scale::run),
 ];
 
