@@ -120,6 +120,20 @@ impl Memory {
         })
     }
 
+    /// The memory of a process that has not begun or has ended: without a Space, so that nothing is or can be mapped.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            space: Space(0),
+            areas: RefCell::default(),
+            break_start: Cell::new(0),
+            break_end: Cell::new(0),
+            top: Cell::new(0),
+            arguments: Cell::new((0, 0)),
+            environment: Cell::new((0, 0)),
+        }
+    }
+
     /// The kernel's Space.
     #[must_use]
     pub const fn space(&self) -> Space {
@@ -677,6 +691,8 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        let _ = self.space.destroy();
+        if self.space.slot() != 0 {
+            let _ = self.space.destroy();
+        }
     }
 }

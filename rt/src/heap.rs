@@ -1,11 +1,12 @@
-//! The heap: size classes over runs of pages, runs over a buddy system.
+//! The heap: small blocks by size classes, cut one after the other from pages that all classes share; runs of pages by a buddy system.
 //!
 //! Frames are asked for when the heap grows, not when memory is touched: a program at its limit gets a failed allocation, never a fault. One byte per page
-//! says whether a run begins there and is free. Large runs that become free give their frames back.
+//! says whether a run begins there and is free. Large runs that become free give their frames back. A program that has just begun has touched two
+//! pages: the table grows down from where the pages begin, so that one page-table page serves both, and every static is zero at first.
 //!
 //! ```text
-//! HEAP             table: a byte for each page of the rest
-//! HEAP + 16 MiB    pages
+//! HEAP                      table: a byte for each page of the rest, from its end down
+//! HEAP + 16 MiB = PAGES     pages; the first is never used, so that 0 says none
 //! ```
 
 use crate::{Result, startup, sync::Mutex};
@@ -25,45 +26,50 @@ const TABLE: u64 = 16 << 20;
 const PAGES: u64 = home::HEAP + TABLE;
 /// Orders of runs: 1 page to 4 GiB.
 const ORDERS: usize = 21;
-/// Order of the runs that the heap grows by.
-const GROWTH: usize = 3;
+/// Order of the runs that the heap grows by: a quarter of what it has, between these.
+const GROWTH: (usize, usize) = (2, 4);
 /// Runs of this order and above give their frames back when they are free.
 const RETURNED: usize = 6;
 /// Sizes of small blocks.
 const CLASSES: [usize; 15] =
     [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1360, 2048, 4096];
-/// Order of the run that a class is cut from.
-const CLASS_ORDERS: [usize; 15] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2];
 /// Mark of a free run in the table, above its order.
 const FREE: u8 = 0x40;
 /// Mark of a free run without frames.
 const EMPTY: u8 = 0x80;
+/// Alignment of the first page, and the most that an allocation can have.
+const ALIGNED: usize = 1 << 20;
 /// Flag of `SpaceZero`: frames at once.
 const POPULATE: u64 = 1 << 8;
 
 /// The heap's lists. Addresses are stored in the free memory itself, or for runs without frames in the table's order of search.
 struct Heap {
     classes: [usize; CLASSES.len()],
-    /// Page numbers of free runs, linked through their first words; `usize::MAX` ends a list.
+    /// The rest of the pages that blocks are cut from: where it begins and ends.
+    uncut: (usize, usize),
+    /// Page numbers of free runs, linked through their first words.
     runs: [usize; ORDERS],
+    /// Pages below have a mark, and no page from there on has frames.
+    top: usize,
+    table_pages: u64,
+    empty_count: usize,
     /// Runs without frames, as (page, order).
     empty: [(usize, usize); EMPTY_RUNS],
-    empty_count: usize,
-    top: usize,
-    table_top: u64,
 }
 
 /// Runs without frames that are remembered.
 const EMPTY_RUNS: usize = 256;
-const NONE: usize = usize::MAX;
+/// Ends a list of runs.
+const NONE: usize = 0;
 
 static HEAP: Mutex<Heap> = Mutex::new(Heap {
     classes: [0; CLASSES.len()],
+    uncut: (0, 0),
     runs: [NONE; ORDERS],
-    empty: [(0, 0); EMPTY_RUNS],
-    empty_count: 0,
     top: 0,
-    table_top: 0,
+    table_pages: 0,
+    empty_count: 0,
+    empty: [(0, 0); EMPTY_RUNS],
 });
 
 fn address(page: usize) -> usize {
@@ -75,7 +81,7 @@ fn page_of(address: usize) -> usize {
 }
 
 fn mark(page: usize) -> *mut u8 {
-    ptr::with_exposed_provenance_mut((HOME_BASE + home::HEAP) as usize + page)
+    ptr::with_exposed_provenance_mut((HOME_BASE + PAGES) as usize - 1 - page)
 }
 
 fn word(address: usize) -> *mut usize {
@@ -129,17 +135,18 @@ impl Heap {
 
     /// Adds pages at the top.
     fn grow(&mut self, order: usize) -> Option<usize> {
-        let size = order.max(GROWTH);
-        let page = self.top.next_multiple_of(1 << size);
+        let quarter = (self.top / 4).checked_ilog2().map_or(0, |order| order as usize);
+        let size = order.max(quarter.clamp(GROWTH.0, GROWTH.1));
+        let page = self.top.max(1).next_multiple_of(1 << size);
         let end = page.checked_add(1 << size)?;
         if PAGES + ((end as u64) << PAGE_SHIFT) > home::HEAP_END || end as u64 > TABLE {
             return None;
         }
-        while self.table_top < end as u64 {
-            let home = startup::home_space();
-            home.zero(home::HEAP + self.table_top, 1, Access::READ | Access::WRITE, POPULATE)
-                .ok()?;
-            self.table_top += PAGE_SIZE;
+        while self.table_pages * PAGE_SIZE < end as u64 {
+            let place = PAGES - (self.table_pages + 1) * PAGE_SIZE;
+            let access = Access::READ | Access::WRITE;
+            startup::home_space().zero(place, 1, access, POPULATE).ok()?;
+            self.table_pages += 1;
         }
         if populate(page, size).is_err() {
             // Perhaps less is there.
@@ -152,7 +159,7 @@ impl Heap {
     }
 
     fn grow_exactly(&mut self, order: usize) -> Option<usize> {
-        let page = self.top.next_multiple_of(1 << order);
+        let page = self.top.max(1).next_multiple_of(1 << order);
         populate(page, order).ok()?;
         self.top = page + (1 << order);
         Some(page)
@@ -235,13 +242,42 @@ impl Heap {
             *self.classes.get_mut(class)? = unsafe { word(first).read() };
             return Some(first);
         }
-        let (size, order) = (*CLASSES.get(class)?, *CLASS_ORDERS.get(class)?);
-        let base = address(self.take_run(order)?);
-        let count = ((PAGE_SIZE as usize) << order) / size;
-        for index in (1..count).rev() {
-            self.give_block(base + index * size, class);
+        self.cut(*CLASSES.get(class)?)
+    }
+
+    /// Cuts a new block. Blocks of a power of two are aligned to it, as [`class_of`] promises.
+    fn cut(&mut self, size: usize) -> Option<usize> {
+        if size >= PAGE_SIZE as usize {
+            return self.take_run(0).map(address);
         }
-        Some(base)
+        let place = |from: usize| {
+            from.next_multiple_of(if size.is_power_of_two() { size } else { CLASSES[0] })
+        };
+        if place(self.uncut.0) + size > self.uncut.1 {
+            let page = address(self.take_run(0)?);
+            if page != self.uncut.1 {
+                let (from, to) = self.uncut;
+                self.scatter(from, to);
+                self.uncut.0 = page;
+            }
+            self.uncut.1 = page + PAGE_SIZE as usize;
+        }
+        let (from, block) = (self.uncut.0, place(self.uncut.0));
+        self.scatter(from, block);
+        self.uncut.0 = block + size;
+        Some(block)
+    }
+
+    /// Makes free blocks of a range that is too short for what was asked for.
+    fn scatter(&mut self, mut from: usize, to: usize) {
+        while from < to {
+            let fits = |size: &usize| {
+                *size <= to - from && (!size.is_power_of_two() || from.is_multiple_of(*size))
+            };
+            let Some(class) = CLASSES.iter().rposition(fits) else { return };
+            self.give_block(from, class);
+            from += CLASSES.get(class).copied().unwrap_or(PAGE_SIZE as usize);
+        }
     }
 
     fn give_block(&mut self, block: usize, class: usize) {
@@ -253,15 +289,29 @@ impl Heap {
     }
 }
 
-/// The class of a size and alignment, if a small block serves.
-fn class_of(layout: Layout) -> Option<usize> {
-    let size = layout.size().max(layout.align());
-    if layout.align() > 16 {
-        // Blocks of a power of two are aligned to it.
-        let size = size.next_power_of_two();
-        return CLASSES.iter().position(|class| *class >= size && class.is_power_of_two());
+/// Classes by size, in steps of the smallest.
+const CLASS_OF: [u8; PAGE_SIZE as usize / CLASSES[0] + 1] = {
+    let mut classes = [0; PAGE_SIZE as usize / CLASSES[0] + 1];
+    let (mut step, mut class) = (0, 0);
+    while step < classes.len() {
+        if step * CLASSES[0] > CLASSES[class as usize] {
+            class += 1;
+        }
+        classes[step] = class;
+        step += 1;
     }
-    CLASSES.iter().position(|class| *class >= size)
+    classes
+};
+
+/// The class of a size and alignment, if a small block serves.
+#[inline]
+fn class_of(layout: Layout) -> Option<usize> {
+    let mut size = layout.size().max(layout.align());
+    if layout.align() > CLASSES[0] {
+        // Blocks of a power of two are aligned to it.
+        size = size.checked_next_power_of_two()?;
+    }
+    CLASS_OF.get(size.div_ceil(CLASSES[0])).map(|class| usize::from(*class))
 }
 
 fn order_of(size: usize) -> usize {
@@ -279,6 +329,7 @@ unsafe impl GlobalAlloc for Allocator {
         let mut heap = HEAP.lock();
         let found = match class_of(layout) {
             Some(class) => heap.take_block(class),
+            None if layout.align() > ALIGNED => None,
             None => heap.take_run(order_of(layout.size().max(layout.align()))).map(address),
         };
         found.map_or(ptr::null_mut(), ptr::with_exposed_provenance_mut)
@@ -299,3 +350,22 @@ unsafe impl GlobalAlloc for Allocator {
 #[cfg(target_os = "none")]
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_class_that_holds_a_layout_is_its_class() {
+        for size in 1..=2 * PAGE_SIZE as usize {
+            let class = class_of(Layout::from_size_align(size, 16).unwrap());
+            assert_eq!(class, CLASSES.iter().position(|class| *class >= size), "{size}");
+        }
+        for align in [32, 64, 1024, 4096] {
+            for size in [1, 31, 48, 1000, 1360, 4096] {
+                let class = class_of(Layout::from_size_align(size, align).unwrap()).unwrap();
+                assert!(CLASSES[class] >= size && CLASSES[class].is_multiple_of(align));
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
-//! Address ranges for other Spaces, stacks and state pages: the views area of the home region.
+//! Address ranges for other Spaces, stacks and state pages: the views' areas of the home region.
 //!
-//! Ranges come in powers of two, from a page to some GiB; a freed range is used again for the same size.
+//! The first areas are small and near what every program has, so that small views need no page-table page of their own. Ranges come in powers of two, from a page to some GiB; a freed range is used again for the same size.
 
 use crate::{Result, Space, startup, sync::SpinLock};
 use kernel_abi::{
@@ -15,15 +15,16 @@ const ORDERS: usize = 22;
 const REMEMBERED: usize = 64;
 
 struct Ranges {
-    next: u64,
-    freed: [[u64; REMEMBERED]; ORDERS],
+    /// What is used of each area.
+    used: [u64; home::VIEWS.len()],
     counts: [usize; ORDERS],
+    freed: [[u64; REMEMBERED]; ORDERS],
 }
 
 static RANGES: SpinLock<Ranges> = SpinLock::new(Ranges {
-    next: home::VIEWS,
-    freed: [[0; REMEMBERED]; ORDERS],
+    used: [0; home::VIEWS.len()],
     counts: [0; ORDERS],
+    freed: [[0; REMEMBERED]; ORDERS],
 });
 
 fn order_of(pages: u64) -> Result<usize> {
@@ -52,11 +53,14 @@ pub fn reserve(pages: u64) -> Result<u64> {
         return Ok(offset);
     }
     let size = 1_u64 << (order as u32 + PAGE_SHIFT);
-    let start = ranges.next.next_multiple_of(size);
-    let end =
-        start.checked_add(size).filter(|end| *end <= home::VIEWS_END).ok_or(Error::OutOfFrames)?;
-    ranges.next = end;
-    Ok(start)
+    for (used, (from, to)) in ranges.used.iter_mut().zip(home::VIEWS) {
+        let start = (from + *used).next_multiple_of(size);
+        if let Some(end) = start.checked_add(size).filter(|end| *end <= to) {
+            *used = end - from;
+            return Ok(start);
+        }
+    }
+    Err(Error::OutOfFrames)
 }
 
 /// Gives a range back, which must be holes.

@@ -67,19 +67,24 @@ pub(crate) fn all(root: &Path) -> Result<Built> {
     Ok(built)
 }
 
-/// Composes a boot module whose files were made after the build.
-pub(crate) fn with_blobs(root: &Path, name: &str) -> Result<PathBuf> {
+/// Composes a boot module whose files were made after the build: `blob` is the one file it carries.
+pub(crate) fn with_blob(root: &Path, name: &str, blob: &Path, file: &Path) -> Result<()> {
     let system = Composition::read_all(&root.join("system.toml"))?;
     let composition = system.iter().find(|composition| composition.name() == name);
     let composition = composition.with_context(|| format!("system.toml has no {name}"))?;
-    compose(root, &Built::in_tree(root), composition)
+    fs::write(file, image(root, &composition.with_blobs_at(blob))?)?;
+    Ok(())
+}
+
+fn image(root: &Path, composition: &Composition) -> Result<Vec<u8>> {
+    let compiled = release(root);
+    module::compose(composition, root, |program| {
+        fs::read(compiled.join(program)).with_context(|| format!("program {program} was not built"))
+    })
 }
 
 fn compose(root: &Path, built: &Built, composition: &Composition) -> Result<PathBuf> {
-    let compiled = release(root);
-    let image = module::compose(composition, root, |program| {
-        fs::read(compiled.join(program)).with_context(|| format!("program {program} was not built"))
-    })?;
+    let image = image(root, composition)?;
     let name = if composition.name() == SHIPPED { "boot" } else { composition.name() };
     let file = built.module(name);
     fs::write(&file, image)?;

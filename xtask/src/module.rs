@@ -81,6 +81,15 @@ impl Composition {
         !self.blobs.is_empty()
     }
 
+    /// The same with another file in its blobs' place.
+    pub(crate) fn with_blobs_at(&self, file: &Path) -> Self {
+        let mut other = self.clone();
+        for path in other.blobs.values_mut() {
+            *path = file.display().to_string();
+        }
+        other
+    }
+
     /// Names of the programs in the module, root first, and of what is built for each: `NAME=PROGRAM` puts another program in a place.
     fn places(&self) -> impl Iterator<Item = (&str, &str)> {
         let services = self.description.services.iter().map(|service| service.program.as_str());
@@ -158,7 +167,7 @@ fn blob(name: &str, bytes: Vec<u8>) -> Result<Flat> {
     let pages = u64::try_from(bytes.len())?.div_ceil(PAGE_SIZE);
     ensure!(pages > 0, "blob {name} is empty");
     let segment = Segment {
-        home_offset: layout::home::VIEWS,
+        home_offset: layout::home::HEAP_END,
         file_offset: 0,
         file_pages: pages,
         memory_pages: pages,

@@ -2,7 +2,7 @@
 
 use crate::{
     desk::{Desk, Heard},
-    layer, mark, sample,
+    mark, sample,
 };
 use alloc::{format, string::String, vec::Vec};
 use contract::{
@@ -116,9 +116,8 @@ fn nanoseconds_per_tick() -> String {
 }
 
 impl Client {
-    pub(crate) fn new(is_icount: bool) -> Result<Self, Failure> {
+    pub(crate) fn new(layer: Digest, is_icount: bool) -> Result<Self, Failure> {
         let desk = Desk::open(Endpoint(named("ports")?))?;
-        let layer = layer::digest(Space(named("module")?))?;
         let space = Space::create(Domain::OWN, SpaceUse::Hold, None)?;
         let access = Access::READ | Access::WRITE;
         space.zero(0, PAGES, access, POPULATE)?;

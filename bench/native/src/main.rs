@@ -15,13 +15,13 @@ extern crate alloc;
 
 mod client;
 mod desk;
-mod layer;
 mod mark;
 mod sample;
 mod suites;
 
 use alloc::{string::String, vec::Vec};
 use client::Client;
+use contract::images::Digest;
 use rt::{Hardware, abi::operation::HardwareFact, startup};
 
 rt::entry!(main);
@@ -61,7 +61,9 @@ fn run(hardware: Hardware, line: String) -> Result<(), client::Failure> {
     if !is_icount {
         sample::print_nanoseconds();
     }
-    let client = Client::new(is_icount)?;
+    let layer = word(&line, "layer=").and_then(digest);
+    let layer = layer.ok_or_else(|| client::Failure("layer= is no digest".into()))?;
+    let client = Client::new(layer, is_icount)?;
     let suite = String::from(word(&line, "bench=").unwrap_or("start"));
     let quick = word(&line, "quick=") == Some("1");
     let mut bench = Bench { client, hardware, line, quick };
@@ -84,6 +86,18 @@ fn command_line(hardware: Hardware) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     bytes.truncate(end);
     String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// A digest in hexadecimal digits.
+fn digest(text: &str) -> Option<Digest> {
+    let mut digest = [0; 32];
+    if text.len() != 2 * digest.len() {
+        return None;
+    }
+    for (place, pair) in digest.iter_mut().zip(text.as_bytes().as_chunks::<2>().0) {
+        *place = u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
 }
 
 /// The rest of the word that begins with a name.

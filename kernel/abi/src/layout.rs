@@ -21,26 +21,26 @@ pub const HOME_SIZE: u64 = 1 << 39;
 /// Largest offset (exclusive) of a Space that only holds memory or is a guest: 128 TiB.
 pub const SPACE_SIZE: u64 = 1 << 47;
 
-/// Offsets inside the home region, by convention between the programs' creators and the runtime; the kernel does not know them.
+/// Offsets inside the home region, by convention between the programs' creators and the runtime; the kernel does not know them. What a program uses
+/// from its beginning lies close together, so that few page-table pages hold it.
 pub mod home {
     /// The start-up block: what the program was handed, by name (read-only). See `rt::startup`.
     pub const STARTUP: u64 = 0x1_0000;
     /// Longest start-up block.
     pub const STARTUP_SIZE: u64 = 0x1_0000;
-    /// Where program text begins; the linker scripts of all native programs use it.
-    pub const PROGRAM: u64 = 0x20_0000;
     /// First thread's stack: the top; it grows down and is [`STACK_SIZE`] long with an unmapped page below.
-    pub const STACK_TOP: u64 = 0x1000_0000;
+    pub const STACK_TOP: u64 = 0x8_0000;
     /// Size of the first thread's stack.
     pub const STACK_SIZE: u64 = 0x4_0000;
+    /// Views: other Spaces mapped by the program, and the stacks and state pages of further threads. Ranges (from, to) in the order they are used.
+    pub const VIEWS: [(u64, u64); 3] =
+        [(0x8_0000, PROGRAM), (0x800_0000, HEAP), (HEAP_END, super::HOME_SIZE)];
+    /// Where program text begins; the linker scripts of all native programs use it, or an address up to the next views.
+    pub const PROGRAM: u64 = 0x20_0000;
     /// Heap of the runtime.
-    pub const HEAP: u64 = 0x1_0000_0000;
+    pub const HEAP: u64 = 0x1010_0000;
     /// End (exclusive) of the heap's address range.
     pub const HEAP_END: u64 = 0x10_0000_0000;
-    /// Views: other Spaces mapped by the program, and the stacks and state pages of further threads.
-    pub const VIEWS: u64 = 0x10_0000_0000;
-    /// End (exclusive) of the views' range.
-    pub const VIEWS_END: u64 = 0x80_0000_0000;
 }
 
 /// Address of program text in every native program.

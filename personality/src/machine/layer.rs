@@ -10,7 +10,7 @@ use kernel_abi::{
 use rt::Space;
 
 /// Pages that are mapped at once.
-const WINDOW: u64 = 64;
+const WINDOW: u64 = 16;
 
 /// A layer's bytes.
 #[derive(Debug)]

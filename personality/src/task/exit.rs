@@ -7,6 +7,7 @@ use crate::{
         WNOHANG, WNOWAIT, WUNTRACED,
     },
     machine::guest,
+    memory::Memory,
     system::System,
     wait::{Stop, WAIT},
 };
@@ -65,11 +66,8 @@ fn finish_process(system: &System, process: &Rc<Process>) {
     process.timers.borrow_mut().clear();
     process.alarm.set((0, 0));
     process.cpu_alarms.iter().for_each(|alarm| alarm.set((0, 0)));
-    if let Ok(empty) = crate::memory::Memory::new() {
-        // The memory goes now, not when somebody waits.
-        let memory = process.memory.replace(Rc::new(empty));
-        drop(memory);
-    }
+    // The memory goes now, not when somebody waits.
+    drop(process.memory.replace(Rc::new(Memory::none())));
     hang_up(system, process);
     adopt_children(system, process);
     process.end_queue.wake();

@@ -8,7 +8,7 @@ use contract::{
 };
 use rt::{
     Domain, Notification, Space,
-    abi::{PAGE_SIZE, Rights, space::Access},
+    abi::{Rights, space::Access},
     message::{Message, Received},
     view::View,
 };
@@ -50,15 +50,12 @@ pub(crate) fn call(registry: &mut Registry, received: &Received) -> Message {
 
 /// Copies the request out before anything looks at it: the client may still write to its Space.
 fn read(view: &View) -> Option<Request> {
-    let mut bytes = alloc::vec![0_u8; view.length().min((MAX_PAGES * PAGE_SIZE) as usize)];
-    // SAFETY: the view is as long as the buffer; whatever the client writes meanwhile are bytes.
-    unsafe {
-        core::ptr::copy_nonoverlapping(
-            view.pointer().cast_const(),
-            bytes.as_mut_ptr(),
-            bytes.len(),
-        );
-    };
+    let mut prefix = [0; 4];
+    view.read(0, &mut prefix).ok()?;
+    let length = usize::try_from(u32::from_le_bytes(prefix)).ok()?;
+    let length = length.checked_add(prefix.len()).filter(|length| *length <= view.length())?;
+    let mut bytes = alloc::vec![0; length];
+    view.read(0, &mut bytes).ok()?;
     let mut decoder = Decoder::new();
     decoder.feed(&bytes);
     decoder.next().ok().flatten()

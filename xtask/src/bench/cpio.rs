@@ -60,6 +60,14 @@ impl Archive {
         self.folder(root, "")
     }
 
+    /// Adds everything below a folder below another name, and the folders on the way.
+    pub(crate) fn tree_at(&mut self, root: &Path, name: &str) -> io::Result<()> {
+        for (end, _) in name.match_indices('/').chain([(name.len(), "")]) {
+            self.entry(&name[..end], &Entry { mode: 0o040_755, links: 2, device: (0, 0) }, &[]);
+        }
+        self.folder(root, &format!("{name}/"))
+    }
+
     fn folder(&mut self, folder: &Path, prefix: &str) -> io::Result<()> {
         let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
         entries.sort_by_key(fs::DirEntry::file_name);

@@ -3,6 +3,7 @@
 //! Owns: building the Linux side, running both, refusing figures that cannot be trusted, the report and the comparison with an earlier
 //! one. Must not know: how either system works. The method and its limits are in `docs/benchmarks.md`.
 
+mod apps;
 mod cpio;
 mod faults;
 mod figures;
@@ -27,7 +28,7 @@ use suites::{SUITES, Suite};
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: start, micro, idle, memory, boot.
+    /// Suites, separated by commas: start, micro, idle, memory, boot, apps.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// icount: instructions, exact; wall: host nanoseconds, only ratios mean anything.
@@ -45,13 +46,13 @@ pub(crate) struct Arguments {
     /// Write this run's figures to `bench/baseline.json`.
     #[arg(long)]
     save_baseline: bool,
-    /// Show where the instructions of a scenario go: start, total, or a figure of the suite micro.
+    /// Show where the instructions of a scenario go: start, total, boot, or a figure of the suite micro.
     #[arg(long, value_name = "SCENARIO")]
     profile: Option<String>,
     /// Plant every fault that must void a figure and show that it does; runs no machine.
     #[arg(long)]
     self_test: bool,
-    /// Of the suite micro, only these figures, separated by commas.
+    /// Of the suites micro and apps, only these figures, separated by commas.
     #[arg(long, value_delimiter = ',')]
     figure: Vec<String>,
     /// Take Linux's figures from an earlier run if everything they depend on is the same (icount only: they are exact).
@@ -144,17 +145,20 @@ fn measure(root: &Path, arguments: &Arguments) -> Result<Option<Report>> {
     let sources = root.join("bench/linux");
     let programs = peer::compile(&sources.join("src"), &out.join("programs"))?;
     if let Some(scenario) = &arguments.profile {
-        let ours = ours::build(root, &out, &programs)?;
+        let ours = ours::build(root, &out, &programs, None)?;
         let flags = SUITES[0].flags(Mode::Icount, arguments.seed);
         return profile::run(root, &out, &ours, &flags, scenario).map(|()| None);
     }
+    let has_functions = suites.iter().any(|suite| suite.boot == suites::Boot::Functions);
+    let functions = has_functions.then(|| apps::tree(root)).transpose()?;
+    let functions = functions.as_deref();
     let linux = match arguments.side {
         Side::Ours => None,
-        _ => Some(peer::build(&sources, &out.join("linux"), &programs)?),
+        _ => Some(peer::build(&sources, &out.join("linux"), &programs, functions)?),
     };
     let ours = match arguments.side {
         Side::Linux => None,
-        _ => Some(ours::build(root, &out, &programs)?),
+        _ => Some(ours::build(root, &out, &programs, functions)?),
     };
     let quick = arguments.quick;
     let reuse = arguments.reuse && arguments.mode == Mode::Icount;
@@ -170,7 +174,7 @@ fn measure(root: &Path, arguments: &Arguments) -> Result<Option<Report>> {
     };
     for suite in suites {
         let mut places = suite.places(quick, arguments.mode);
-        if suite.name == "micro" && !arguments.figure.is_empty() {
+        if matches!(suite.name, "micro" | "apps") && !arguments.figure.is_empty() {
             places.retain(|place| arguments.figure.contains(&place.name));
         }
         let flags = suite.flags(arguments.mode, arguments.seed);

@@ -1,5 +1,6 @@
-//! Builds our side: one layer with the measured programs, written by the daemon's importer, in the boot module of the composition `bench`.
+//! Builds our side: boot modules of the composition `bench` with a layer of measured programs, written by the daemon's importer.
 
+use super::suites::Boot;
 use crate::build;
 use anyhow::{Context, Result};
 use daemon::image::{self, ImageStore, Limits, Source};
@@ -9,35 +10,81 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-/// Programs of the layer.
+/// Programs of the layer that suites of many figures use.
 const PROGRAMS: &[&str] = &["nothing", "idle", "lb", "spawnb"];
+/// Programs of the layer that boots are measured with: as small an image as Linux's, which holds its one program too.
+const SMALLEST: &[&str] = &["nothing"];
 
 /// When everything in the layer was changed: 2026-01-01, as the machine's clock says.
 const MODIFIED: Duration = Duration::from_secs(1_767_225_600);
+
+/// A boot module and the digest of the layer in it.
+pub(crate) struct Module {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// The digest, in hexadecimal digits.
+    pub(crate) layer: String,
+}
 
 /// The built files.
 pub(crate) struct Ours {
     /// The kernel.
     pub(crate) kernel: PathBuf,
-    /// The boot module.
-    pub(crate) module: PathBuf,
+    /// With all measured programs.
+    all: Module,
+    /// For measuring boots.
+    smallest: Module,
+    /// With the Python functions, if they are to run.
+    functions: Option<Module>,
 }
 
-/// Composes the boot module; the machine's programs must have been built.
-pub(crate) fn build(root: &Path, out: &Path, programs: &Path) -> Result<Ours> {
-    let tree = out.join("layer");
-    let _ = fs::remove_dir_all(&tree);
+impl Ours {
+    /// The boot module of a suite.
+    pub(crate) fn module(&self, boot: Boot) -> Result<&Module> {
+        match boot {
+            Boot::Scenarios => Ok(&self.all),
+            Boot::Probe => Ok(&self.smallest),
+            Boot::Functions => self.functions.as_ref().context("the functions were not built"),
+        }
+    }
+}
+
+/// Composes the boot modules; the machine's programs must have been built. `functions` are the files of their image.
+pub(crate) fn build(
+    root: &Path,
+    out: &Path,
+    programs: &Path,
+    functions: Option<&Path>,
+) -> Result<Ours> {
+    let module = |name: &str, tree: &Path| -> Result<Module> {
+        let blob = out.join(name).with_extension("erofs");
+        let layer = import(tree, &out.join("store"), &blob)
+            .with_context(|| format!("the layer {name} cannot be made"))?;
+        let file = out.join(name).with_extension("img");
+        build::with_blob(root, "bench", &blob, &file)?;
+        Ok(Module { file, layer })
+    };
+    let all = tree(&out.join("all"), programs, PROGRAMS)?;
+    let smallest = tree(&out.join("smallest"), programs, SMALLEST)?;
+    Ok(Ours {
+        kernel: build::Built::in_tree(root).kernel,
+        all: module("all", &all)?,
+        smallest: module("smallest", &smallest)?,
+        functions: functions.map(|tree| module("functions", tree)).transpose()?,
+    })
+}
+
+/// Makes the files of a layer of programs; their folder.
+fn tree(tree: &Path, programs: &Path, held: &[&str]) -> Result<PathBuf> {
+    let _ = fs::remove_dir_all(tree);
     for folder in ["bin", "tmp", "dev", "proc", "sys", "etc"] {
         fs::create_dir_all(tree.join(folder))?;
     }
-    for name in PROGRAMS {
+    for name in held {
         fs::copy(programs.join(name), tree.join("bin").join(name))?;
     }
-    settle(&tree)?;
-    import(&tree, &out.join("store"), &out.join("layer.erofs"))
-        .context("the layer of the measured programs cannot be made")?;
-    let module = build::with_blobs(root, "bench")?;
-    Ok(Ours { kernel: build::Built::in_tree(root).kernel, module })
+    settle(tree)?;
+    Ok(tree.to_owned())
 }
 
 /// Gives everything the same time, so that the layer depends on its programs alone.
@@ -54,8 +101,8 @@ fn settle(tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Imports a folder as an image of one layer, whose blob becomes a file.
-fn import(tree: &Path, store: &Path, blob: &Path) -> Result<()> {
+/// Imports a folder as an image of one layer, whose blob becomes a file; the blob's digest.
+fn import(tree: &Path, store: &Path, blob: &Path) -> Result<String> {
     let _ = fs::remove_dir_all(store);
     fs::create_dir_all(store)?;
     let images = ImageStore::open(store)?;
@@ -64,6 +111,7 @@ fn import(tree: &Path, store: &Path, blob: &Path) -> Result<()> {
         image::import(&images, &source, Some("bench"), Limits::default(), &mut |_| Ok(()))?;
     let layer = record.layers.first().context("the image has no layer")?;
     fs::copy(images.blob_path(&layer.blob), blob)?;
+    let digest = layer.blob.hex().to_owned();
     fs::remove_dir_all(store)?;
-    Ok(())
+    Ok(digest)
 }

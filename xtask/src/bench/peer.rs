@@ -3,6 +3,7 @@
 use super::{
     cpio::Archive,
     packages::{self, Package, output},
+    suites::Boot,
 };
 use anyhow::{Context, Result};
 use std::{
@@ -16,19 +17,37 @@ pub(crate) struct Peer {
     /// Debian's kernel.
     pub(crate) kernel: PathBuf,
     /// Base image with shell, runtimes and benchmark programs.
-    pub(crate) base: PathBuf,
+    base: PathBuf,
     /// Image with the boot probe only.
-    pub(crate) boot: PathBuf,
+    boot: PathBuf,
+    /// Base image with the Python functions' files, if they are to run.
+    functions: Option<PathBuf>,
     /// What it was made of.
     pub(crate) packages: Vec<Package>,
+}
+
+impl Peer {
+    /// The initial RAM file system of a suite.
+    pub(crate) fn image(&self, boot: Boot) -> Result<&Path> {
+        match boot {
+            Boot::Scenarios => Ok(&self.base),
+            Boot::Probe => Ok(&self.boot),
+            Boot::Functions => self.functions.as_deref().context("the functions were not built"),
+        }
+    }
 }
 
 /// Programs without a C library, and with one.
 const BARE: &[&str] = &["nothing", "idle", "bootinit"];
 const HOSTED: &[&str] = &["calib", "spawnb", "lb"];
 
-/// Builds what is missing or older than its sources.
-pub(crate) fn build(sources: &Path, out: &Path, programs: &Path) -> Result<Peer> {
+/// Builds what is missing or older than its sources. `functions` are the files of the Python functions' image.
+pub(crate) fn build(
+    sources: &Path,
+    out: &Path,
+    programs: &Path,
+    functions: Option<&Path>,
+) -> Result<Peer> {
     let list = fs::read_to_string(sources.join("packages.txt"))?;
     let meta = packages::list(&list, "kernel")?;
     let kernel_name = packages::resolve_kernel(meta.first().context("no kernel in packages.txt")?)?;
@@ -38,8 +57,9 @@ pub(crate) fn build(sources: &Path, out: &Path, programs: &Path) -> Result<Peer>
     let kernel = unpack_kernel(kernel_package.first().context("no kernel package")?, out)?;
     let base = base_image(sources, out, programs, &base_packages)?;
     let boot = boot_image(out, programs)?;
+    let functions = functions.map(|tree| functions_image(&base, tree, out)).transpose()?;
     let packages = [kernel_package, base_packages].concat();
-    Ok(Peer { kernel, base, boot, packages })
+    Ok(Peer { kernel, base, boot, functions, packages })
 }
 
 /// Compiles the static programs.
@@ -117,6 +137,17 @@ fn base_image(sources: &Path, out: &Path, programs: &Path, debs: &[Package]) -> 
     let file = out.join("base.cpio");
     fs::write(&file, archive.finish())?;
     fs::remove_dir_all(&root)?;
+    Ok(file)
+}
+
+/// Archives follow each other: the base image, then the functions' files as the root file system of their containers.
+fn functions_image(base: &Path, tree: &Path, out: &Path) -> Result<PathBuf> {
+    let mut archive = Archive::default();
+    archive.tree_at(tree, "p/rootfs")?;
+    let file = out.join("functions.cpio");
+    fs::copy(base, &file)?;
+    let mut both = fs::OpenOptions::new().append(true).open(&file)?;
+    std::io::Write::write_all(&mut both, &archive.finish())?;
     Ok(file)
 }
 

@@ -46,20 +46,20 @@ impl Sides<'_> {
     /// Runs a suite on both sides.
     pub(crate) fn run(&self, suite: &Suite, flags: &Flags, places: &[Place]) -> Result<Runs> {
         let names: Vec<&str> = places.iter().map(|place| place.name.as_str()).collect();
-        // Only the suite micro is told which figures; its names have no blanks.
-        let figures = if suite.ours == "micro" { names.join(",") } else { String::new() };
+        // Only these suites are told which figures; their names have no blanks.
+        let figures = match suite.ours {
+            "micro" | "apps" => names.join(","),
+            _ => String::new(),
+        };
         let icount = u8::from(flags.mode == Mode::Icount);
         let mut runs = Runs::default();
         if let Some(peer) = self.linux {
-            let (image, line) = match suite.boot {
-                Boot::Probe => (&peer.boot, String::new()),
-                Boot::Scenarios => {
-                    let scenarios = suite.scenarios(self.quick);
-                    let line =
-                        format!("lp={scenarios} lpicount={icount} lprep=1 figures={figures}");
-                    (&peer.base, line)
-                }
+            let scenarios = suite.scenarios(self.quick);
+            let line = match suite.boot {
+                Boot::Probe => String::new(),
+                _ => format!("lp={scenarios} lpicount={icount} lprep=1 figures={figures}"),
             };
+            let image = peer.image(suite.boot)?;
             let clock = if flags.machine == "microvm" { " no_timer_check" } else { "" };
             let line =
                 format!("console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable{clock} {line}");
@@ -68,8 +68,12 @@ impl Sides<'_> {
         if let Some(ours) = self.ours {
             let quick = u8::from(self.quick);
             let name = suite.ours;
-            let line = format!("bench={name} quick={quick} icount={icount} figures={figures}");
-            runs.ours = Some(self.boot("ours", suite, flags, &ours.kernel, &ours.module, &line)?);
+            let module = ours.module(suite.boot)?;
+            let layer = &module.layer;
+            let line = format!(
+                "bench={name} quick={quick} icount={icount} layer={layer} figures={figures}"
+            );
+            runs.ours = Some(self.boot("ours", suite, flags, &ours.kernel, &module.file, &line)?);
         }
         Ok(runs)
     }

@@ -2,13 +2,15 @@
 
 use super::machine::{Flags, Mode};
 
-/// What Linux boots for a suite.
+/// What is booted for a suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Boot {
-    /// The base image, which runs scenarios.
+    /// Linux: the base image, which runs scenarios. Ours: the module with all measured programs.
     Scenarios,
-    /// The image whose first process prints the time and ends.
+    /// The least image that has a program: Linux's first process prints the time and ends, ours is started in a compartment.
     Probe,
+    /// The base image and the Python functions' image.
+    Functions,
 }
 
 /// A suite: one run of one machine on each side.
@@ -18,7 +20,7 @@ pub(crate) struct Suite {
     pub(crate) name: &'static str,
     /// Its name in our machine.
     pub(crate) ours: &'static str,
-    /// What Linux boots.
+    /// What is booted.
     pub(crate) boot: Boot,
     /// Scenarios of the Linux side, in a quick run and in a full one.
     scenarios: (&'static str, &'static str),
@@ -32,8 +34,7 @@ pub(crate) struct Suite {
     places: fn(quick: bool) -> Vec<Place>,
 }
 
-/// All suites, in the order they run. Python functions (`apps`) take their place here once a compartment can run Python: the Linux side's
-/// scenarios `py` and `sebs` and the functions exist.
+/// All suites, in the order they run.
 pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "start",
@@ -94,6 +95,16 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 512,
         is_quick: true,
         places: |_| boot("boot.microvm"),
+    },
+    Suite {
+        name: "apps",
+        ours: "apps",
+        boot: Boot::Functions,
+        scenarios: ("apps", "apps"),
+        machine: "q35",
+        memory: 4096,
+        is_quick: false,
+        places: apps,
     },
 ];
 
@@ -295,6 +306,7 @@ fn memory() -> Vec<Place> {
 
 fn boot(suite: &'static str) -> Vec<Place> {
     let machine = suite.split('.').nth(1).unwrap_or(suite);
+    let most = if machine == "q35" { 100_000_000.0 } else { 40_000_000.0 };
     let place = |name: &str, linux: Option<&str>, ours: &str| Place {
         suite,
         name: format!("{machine}, reset to {name}"),
@@ -302,11 +314,28 @@ fn boot(suite: &'static str) -> Vec<Place> {
         linux: linux.map(|name| ("process", name.to_owned(), "ticks")).into_iter().collect(),
         ours: Some((ours.to_owned(), "ticks")),
         least: 1,
-        bound: None,
+        bound: linux.map(|_| most),
     };
     vec![
         place("the kernel's first instruction", None, "boot.kernel"),
         place("root's first instruction", None, "boot.root"),
         place("the first instruction of a Linux program", Some("boot.linux"), "boot.linux"),
     ]
+}
+
+fn apps(quick: bool) -> Vec<Place> {
+    let functions = if quick { super::apps::QUICK } else { super::apps::FUNCTIONS };
+    let place = |function: &&str| Place {
+        suite: "apps",
+        name: (*function).to_owned(),
+        unit: "instructions",
+        linux: vec![
+            ("process", format!("app.{function}.process"), "total"),
+            ("crun", format!("app.{function}.crun"), "total"),
+        ],
+        ours: Some((format!("app.{function}"), "total")),
+        least: 3,
+        bound: (*function == "pass").then_some(30_000_000.0),
+    };
+    functions.iter().map(place).collect()
 }

@@ -25,7 +25,7 @@ pub(crate) use tally::Tally;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, busybox, debian, cpython, cli, bench, tcb, check. If none is named all but debian, cpython and bench, and with --long those too.
+    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, busybox, debian, cpython, cli, dist, bench, tcb, check. If none is named all but debian, cpython and dist, and with --long those too.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// Lives of the soak among the attacks, on each machine: 20000 is a long one.
@@ -95,7 +95,7 @@ const SUITES: &[Suite] = &[
 ];
 
 /// Suites that run only when they are named: they need minutes, and other people's packages.
-const ON_DEMAND: [&str; 4] = ["debian", "cpython", "dist", "bench"];
+const ON_DEMAND: [&str; 3] = ["debian", "cpython", "dist"];
 
 /// Runs the chosen suites; an error when anything failed or nothing ran.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {

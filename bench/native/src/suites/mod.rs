@@ -1,5 +1,6 @@
 //! The suites: what is measured, in which order, how often.
 
+mod apps;
 mod boot;
 mod idle;
 mod memory;
@@ -18,6 +19,7 @@ pub(crate) type Suite = fn(&mut Bench) -> Result<(), Failure>;
 
 /// The suites by name.
 const SUITES: &[(&str, Suite)] = &[
+    ("apps", apps::run),
     ("boot", boot::run),
     ("idle", idle::run),
     ("memory", memory::run),

@@ -196,12 +196,17 @@ impl Table {
             if !work.spend(1) {
                 break;
             }
-            if self.leaf(slot).is_none() {
+            let Some((table, index)) = self.leaf(slot) else {
                 slot = self.skip(slot);
                 continue;
+            };
+            let empty = table.empty_from(index);
+            work.spend(empty / 4);
+            slot += u64::from(empty);
+            if (index as u64 + u64::from(empty)) < LEAF {
+                self.remove(domain, slot);
+                slot += 1;
             }
-            self.remove(domain, slot);
-            slot += 1;
         }
         self.cleared.store(slot, Ordering::Relaxed);
         slot >= u64::from(SLOT_LIMIT)

@@ -61,29 +61,22 @@ impl Space {
         populate: bool,
         work: &mut Work,
     ) -> Result<u64, Error> {
-        if let Reach::Span { entry, word, whole: Some(span), .. } = self.tree.reach(page)
-            && !populate
-            && span <= pages
-        {
+        if let Reach::Span { entry, word, whole, .. } = self.tree.reach(page) {
             if !entry.is_hole() {
                 return Err(Error::Overlap);
             }
-            self.tree.mark_span(word, marker);
-            work.spend(ENTRY_COST);
-            return Ok(span);
+            if let Some(span) = whole.filter(|span| !populate && *span <= pages) {
+                self.tree.mark_span(word, marker);
+                work.spend(ENTRY_COST);
+                return Ok(span);
+            }
         }
         work.spend(TABLE_COST);
-        if let Reach::Span { entry, .. } = self.tree.reach(page)
-            && !entry.is_hole()
-        {
-            return Err(Error::Overlap);
-        }
         let leaf = self.tree.reach_leaf(page, self.domain())?;
+        let end = LEAF_PAGES.min(leaf_index(page) as u64 + pages) as usize;
+        let words = leaf.get(leaf_index(page)..end).unwrap_or_default();
         let mut done = 0;
-        for word in leaf.iter().skip(leaf_index(page)).take(pages as usize) {
-            if !load(word).is_hole() {
-                return partial(done, Error::Overlap);
-            }
+        for word in words.iter().take(count_holes(words) as usize) {
             let mut entry = marker;
             if populate {
                 match page::allocate_zeroed(self.domain()) {
@@ -94,11 +87,12 @@ impl Space {
             }
             store(word, entry);
             done += 1;
-            if !work.spend(ENTRY_COST) {
+            if populate && work.is_spent() {
                 break;
             }
         }
-        Ok(done)
+        work.spend(done as u32 / WORDS_PER_UNIT);
+        if done == 0 { Err(Error::Overlap) } else { Ok(done) }
     }
 
     /// Changes the access of a range within each page's maximum. Holes stay holes.
@@ -302,6 +296,15 @@ impl Space {
                 let holes = count_holes(words.get(done..).unwrap_or_default());
                 done += holes as usize;
                 work.spend(holes / WORDS_PER_UNIT);
+                continue;
+            }
+            if forced && old.is_lent() {
+                // Tables of a Space that is torn down go as they are.
+                let lent = words.iter().skip(done).take_while(|word| load(word).is_lent()).count();
+                changes.narrowed(page + done as u64);
+                done += lent;
+                changes.narrowed(page + done as u64 - 1);
+                work.spend(lent as u32 / WORDS_PER_UNIT);
                 continue;
             }
             if old.is_busy() {

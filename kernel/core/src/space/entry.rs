@@ -103,6 +103,10 @@ impl PageEntry {
     pub const fn is_counted(self) -> bool {
         self.has_frame() && !self.has(BORROWED) && !self.has(DEVICE)
     }
+    /// Whether its present frame is another Space's, and nothing here keeps it.
+    pub const fn is_lent(self) -> bool {
+        self.0 & (PRESENT | BORROWED | PINNED) == PRESENT | BORROWED
+    }
     /// Whether the hardware lets user mode write.
     pub const fn is_writable_now(self) -> bool {
         self.0 & (PRESENT | WRITE) == PRESENT | WRITE

@@ -15,7 +15,7 @@ use kernel_abi::{
 use kernel_machine::atomic::AtomicU64;
 use kernel_machine::{
     self as machine, Frame, Table,
-    entry::FRAME_MASK,
+    entry::{FRAME_MASK, PRESENT},
     object::{Borrow, Entry, Work},
 };
 
@@ -196,24 +196,25 @@ impl Slice<'_, '_> {
         let alike = PageEntry::page(Frame::new(0), self.history(history), access).0;
         let executable = if may_execute { MAX_EXECUTE } else { 0 };
         let wanted = if access.contains(Access::EXECUTE) { MAX_EXECUTE } else { 0 };
-        let (mut count, mut noted) = (0, None);
+        // Frames of the source and frames that it borrows itself are noted once each, so a run is of either.
+        let same = PRESENT | DEVICE | BORROWED | wanted;
+        let first = source.first().map_or(PageEntry::HOLE, load);
+        let is_plain = first.0 & (PRESENT | DEVICE | wanted) == PRESENT | wanted;
+        if !is_plain || !target.first().is_some_and(|word| load(word).is_hole()) {
+            return Ok(0);
+        }
+        self.note_borrow(first, to_state, from_state)?;
+        let mut count = 0;
         for (source, target) in source.iter().zip(target) {
             let old = load(source);
-            let is_plain = old.has_frame() && old.0 & (DEVICE | wanted) == wanted;
-            if !is_plain || !load(target).is_hole() || !self.work.spend(1) {
+            if (old.0 ^ first.0) & same != 0 || !load(target).is_hole() {
                 break;
-            }
-            // Frames of the source and frames that it borrows itself are noted once each.
-            if noted != Some(old.has(BORROWED)) {
-                if let Err(error) = self.note_borrow(old, to_state, from_state) {
-                    return partial(count, error);
-                }
-                noted = Some(old.has(BORROWED));
             }
             store(target, PageEntry(alike | old.0 & (FRAME_MASK | executable)));
             count += 1;
         }
-        Ok(count)
+        self.work.spend(count);
+        Ok(count.into())
     }
 
     /// Maps a whole demand-zero span by its word, where both sides are aligned to it.

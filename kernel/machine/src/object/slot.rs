@@ -58,6 +58,12 @@ impl SlotTable {
     pub fn is_empty(self, index: usize) -> bool {
         self.word(index).load(Ordering::Acquire) == 0
     }
+    /// How many slots from one on are empty.
+    #[must_use]
+    pub fn empty_from(self, index: usize) -> u32 {
+        let words = table(self.0).get(index..).unwrap_or_default();
+        words.iter().take_while(|word| word.load(Ordering::Acquire) == 0).count() as u32
+    }
     /// Fills an empty slot; gives the reference back if it is occupied.
     pub fn install(self, index: usize, object: AnyRef, rights: u16) -> Result<(), AnyRef> {
         let word = pack(object.header, rights);

@@ -16,6 +16,7 @@ use super::{
     machine::{self, Flags},
     ours::Ours,
     report::number,
+    suites::Boot,
 };
 use crate::build;
 use anyhow::{Context, Result, bail};
@@ -31,24 +32,31 @@ const STEPS: usize = 60;
 /// What to run and between which places.
 struct Scenario {
     line: String,
+    boot: Boot,
     /// Program and function where counting begins and ends.
     from: (&'static str, &'static str),
     to: (&'static str, &'static str),
 }
 
 impl Scenario {
-    /// `start`, `total`, or the name of a figure of the suite micro.
+    /// `start`, `total`, `boot` (from root's first instructions), or the name of a figure of the suite micro.
     fn find(name: &str) -> Self {
         let marks = (("bench", "bench::mark::begin"), ("bench", "bench::mark::end"));
+        let first = ("nothing", "_start");
+        let mut boot = Boot::Scenarios;
         let (line, from, to) = match name {
-            "start" => ("bench=profile".to_owned(), marks.0, ("nothing", "_start")),
+            "start" => ("bench=profile".to_owned(), marks.0, first),
             "total" => ("bench=profile".to_owned(), marks.0, marks.1),
+            "boot" => {
+                boot = Boot::Probe;
+                ("bench=boot".to_owned(), ("root", "rt_start"), first)
+            }
             figure => {
                 let line = format!("bench=micro figures={figure}");
                 (line, ("lb", "profile_begin"), ("lb", "profile_end"))
             }
         };
-        Self { line, from, to }
+        Self { line, boot, from, to }
     }
 }
 
@@ -90,7 +98,9 @@ fn record(
     };
     let (from, to) = (find(scenario.from)?, find(scenario.to)?);
     let socket = out.join(format!("gdb-{}.sock", std::process::id()));
-    let mut command = machine::command(flags, &ours.kernel, &ours.module, &scenario.line);
+    let module = ours.module(scenario.boot)?;
+    let line = format!("{} layer={}", scenario.line, module.layer);
+    let mut command = machine::command(flags, &ours.kernel, &module.file, &line);
     command.arg("-S").arg("-gdb").arg(format!("unix:path={},server=on,wait=off", socket.display()));
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let log = child.stderr.take().context("no pipe to QEMU")?;
