@@ -9,11 +9,8 @@ use std::{fs, path::Path, process::Command};
 /// A file may have this many lines.
 const FILE_LINES: usize = 520;
 /// Files that are longer, and how long they may be: the list and its numbers only ever shrink.
-const LONG_FILES: &[(&str, usize)] = &[
-    ("kernel/core/src/sched/mod.rs", 650),
-    ("personality/src/file/proc.rs", 895),
-    ("personality/src/memory.rs", 685),
-];
+const LONG_FILES: &[(&str, usize)] =
+    &[("kernel/core/src/sched/mod.rs", 650), ("personality/src/memory.rs", 685)];
 /// Crates on the machine that run no matter what anybody sends them: nothing in them may end a program on its own.
 const NEVER_PANIC: [&str; 4] = ["kernel", "rt", "services", "personality"];
 /// What such crates must not say outside of tests.
