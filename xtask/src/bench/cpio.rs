@@ -8,6 +8,9 @@ use std::{
     path::Path,
 };
 
+/// When everything was changed: 2026-01-01, as the machines' clocks say. Some programs refuse files of 1970.
+const MODIFIED: u32 = 1_767_225_600;
+
 /// An archive being written.
 #[derive(Default)]
 pub(crate) struct Archive {
@@ -31,7 +34,7 @@ impl Archive {
             0,
             0,
             entry.links,
-            0,
+            MODIFIED,
             u32::try_from(contents.len()).expect("an entry is below 4 GiB"),
             0,
             0,
