@@ -10,7 +10,7 @@ use crate::{
     system::{System, time},
     task::{Process, Processes, Task},
 };
-use alloc::{format, rc::Rc, vec::Vec};
+use alloc::{format, rc::Rc, string::String, vec::Vec};
 use entries::{Entry, NET, PROCESS_FILES, ROOT, SYS};
 pub use machine::cpu_count;
 use machine::machine_text;
