@@ -46,8 +46,8 @@ pub struct Area {
     pub path: Option<Rc<[u8]>>,
 }
 
-/// A guest's memory.
-#[derive(Debug)]
+/// A guest's memory. The default is that of a process that has not begun or has ended: without a Space, so that nothing is or can be mapped.
+#[derive(Debug, Default)]
 pub struct Memory {
     space: Space,
     areas: RefCell<BTreeMap<u64, Area>>,
@@ -109,29 +109,10 @@ impl Memory {
     pub fn new() -> Result<Self, Errno> {
         let space = Space::create(Domain::OWN, SpaceUse::Guest, Some(home_space()))?;
         let (random, _) = crate::file::device::random();
-        Ok(Self {
-            space,
-            areas: RefCell::new(BTreeMap::new()),
-            break_start: Cell::new(0),
-            break_end: Cell::new(0),
-            top: Cell::new(0x7fff_f000_0000 - (random % (1 << 22)) * PAGE),
-            arguments: Cell::new((0, 0)),
-            environment: Cell::new((0, 0)),
-        })
-    }
-
-    /// The memory of a process that has not begun or has ended: without a Space, so that nothing is or can be mapped.
-    #[must_use]
-    pub fn none() -> Self {
-        Self {
-            space: Space(0),
-            areas: RefCell::default(),
-            break_start: Cell::new(0),
-            break_end: Cell::new(0),
-            top: Cell::new(0),
-            arguments: Cell::new((0, 0)),
-            environment: Cell::new((0, 0)),
-        }
+        let mut memory = Self::default();
+        memory.space = space;
+        memory.top.set(0x7fff_f000_0000 - (random % (1 << 22)) * PAGE);
+        Ok(memory)
     }
 
     /// The kernel's Space.

@@ -17,7 +17,8 @@ pub const FOREVER: u64 = u64::MAX;
 macro_rules! objects {
     ($( $(#[$doc:meta])* $name:ident )*) => { $(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        /// The default is slot 0, which holds nothing.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         pub struct $name(pub Slot);
 
         impl $name {

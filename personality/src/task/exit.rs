@@ -67,7 +67,7 @@ fn finish_process(system: &System, process: &Rc<Process>) {
     process.alarm.set((0, 0));
     process.cpu_alarms.iter().for_each(|alarm| alarm.set((0, 0)));
     // The memory goes now, not when somebody waits.
-    drop(process.memory.replace(Rc::new(Memory::none())));
+    drop(process.memory.replace(Rc::new(Memory::default())));
     hang_up(system, process);
     adopt_children(system, process);
     process.end_queue.wake();

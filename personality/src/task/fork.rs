@@ -230,7 +230,7 @@ pub fn first_process(processes: &Processes, pid: i32, number: u32) -> Result<Rc<
         parent: Cell::new(0),
         group: Cell::new(pid),
         session: Cell::new(pid),
-        memory: RefCell::new(Rc::new(crate::memory::Memory::none())),
+        memory: RefCell::new(Rc::default()),
         tasks: RefCell::new(Vec::new()),
         actions: RefCell::new(Rc::new(super::signal::Actions::new())),
         pending: RefCell::new(Pending::default()),
