@@ -20,6 +20,9 @@ use rt::{
     startup,
 };
 
+/// Pages that the personality keeps for itself where memory is limited: it must be able to end processes when programs have taken all there is.
+const RESERVE: u64 = 64;
+
 rt::entry!(main);
 
 fn main() {
@@ -33,6 +36,9 @@ fn run() -> Result<(), &'static str> {
     let mut decoder = Decoder::new();
     decoder.feed(&block.payload);
     let spec: Spec = decoder.next().ok().flatten().ok_or("the spec is malformed")?;
+    if spec.budget.memory.is_some() {
+        rt::heap::keep_reserve(RESERVE).map_err(|_| "the memory limit is too low")?;
+    }
     time::set_epoch(spec.epoch_nanoseconds.saturating_sub(rt::clock::since_boot()));
     let root = open_layers()
         .map_err(|_| "a layer is no EROFS image")?

@@ -9,10 +9,11 @@
 //! HEAP + 16 MiB = PAGES     pages; the first is never used, so that 0 says none
 //! ```
 
-use crate::{Result, startup, sync::Mutex};
+use crate::{Result, startup, sync::Mutex, view};
 use core::{
     alloc::{GlobalAlloc, Layout},
     ptr,
+    sync::atomic::{AtomicBool, Ordering},
 };
 use kernel_abi::{
     PAGE_SHIFT, PAGE_SIZE,
@@ -55,7 +56,12 @@ struct Heap {
     empty_count: usize,
     /// Runs without frames, as (page, order).
     empty: [(usize, usize); EMPTY_RUNS],
+    /// Pages that are given up when nothing else is to be had: home offset, and how many; none without a reserve.
+    reserve: (u64, u64),
 }
+
+/// The reserve is given up.
+static IS_SHORT: AtomicBool = AtomicBool::new(false);
 
 /// Runs without frames that are remembered.
 const EMPTY_RUNS: usize = 256;
@@ -70,7 +76,31 @@ static HEAP: Mutex<Heap> = Mutex::new(Heap {
     table_pages: 0,
     empty_count: 0,
     empty: [(0, 0); EMPTY_RUNS],
+    reserve: (0, 0),
 });
+
+/// Keeps pages that allocations live on when the budget is exhausted.
+///
+/// # Errors
+/// `OutOfFrames`.
+pub fn keep_reserve(pages: u64) -> Result<()> {
+    let offset = view::reserve(pages)?;
+    fill(offset, pages).inspect_err(|_| view::give_back(offset, pages))?;
+    HEAP.lock().reserve = (offset, pages);
+    Ok(())
+}
+
+/// Whether the reserve is given up and cannot be had again yet: whoever can do without memory should.
+#[must_use]
+pub fn is_short() -> bool {
+    if !IS_SHORT.load(Ordering::Relaxed) {
+        return false;
+    }
+    let heap = HEAP.lock();
+    let is_short = fill(heap.reserve.0, heap.reserve.1).is_err();
+    IS_SHORT.store(is_short, Ordering::Relaxed);
+    is_short
+}
 
 fn address(page: usize) -> usize {
     (HOME_BASE + PAGES) as usize + (page << PAGE_SHIFT)
@@ -89,10 +119,14 @@ fn word(address: usize) -> *mut usize {
 }
 
 fn populate(page: usize, order: usize) -> Result<()> {
-    let offset = PAGES + ((page as u64) << PAGE_SHIFT);
+    fill(PAGES + ((page as u64) << PAGE_SHIFT), 1 << order)
+}
+
+/// Gives a range frames, all or none.
+fn fill(offset: u64, pages: u64) -> Result<()> {
     let home = startup::home_space();
-    home.zero(offset, 1 << order, Access::READ | Access::WRITE, POPULATE).inspect_err(|_| {
-        let _ = home.unmap(offset, 1 << order);
+    home.zero(offset, pages, Access::READ | Access::WRITE, POPULATE).inspect_err(|_| {
+        let _ = home.unmap(offset, pages);
     })
 }
 
@@ -144,13 +178,15 @@ impl Heap {
         }
         while self.table_pages * PAGE_SIZE < end as u64 {
             let place = PAGES - (self.table_pages + 1) * PAGE_SIZE;
-            let access = Access::READ | Access::WRITE;
-            startup::home_space().zero(place, 1, access, POPULATE).ok()?;
+            if fill(place, 1).is_err() {
+                self.give_reserve_up()?;
+                fill(place, 1).ok()?;
+            }
             self.table_pages += 1;
         }
         if populate(page, size).is_err() {
             // Perhaps less is there.
-            return if size > order { self.grow_exactly(order) } else { None };
+            return self.grow_exactly(order);
         }
         // Pages skipped for alignment stay holes for ever; they cost nothing.
         self.top = end;
@@ -160,9 +196,21 @@ impl Heap {
 
     fn grow_exactly(&mut self, order: usize) -> Option<usize> {
         let page = self.top.max(1).next_multiple_of(1 << order);
-        populate(page, order).ok()?;
+        if populate(page, order).is_err() {
+            self.give_reserve_up()?;
+            populate(page, order).ok()?;
+        }
         self.top = page + (1 << order);
         Some(page)
+    }
+
+    /// Makes the frames of the reserve available, if it is there.
+    fn give_reserve_up(&mut self) -> Option<()> {
+        let (offset, pages) = self.reserve;
+        if pages == 0 || IS_SHORT.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        startup::home_space().unmap(offset, pages).ok()
     }
 
     fn link(&mut self, page: usize, order: usize) {

@@ -5,13 +5,17 @@
 use crate::linux::Errno;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use kernel_abi::{PAGE_SIZE, layout::HOME_BASE, space::Access};
+use kernel_abi::{PAGE_SIZE, layout::HOME_BASE, resource::Resource, space::Access};
 use rt::sync::SpinLock;
 
 /// Pages of one piece of address range.
 const CHUNK: u64 = 512;
 /// Free pages with frames that are kept.
 const KEPT: usize = 64;
+/// Pages that file data leaves to programs and to the personality.
+const LEFT: u64 = 128;
+/// Pages that may be taken before the budget is looked at again.
+const CREDIT: u64 = 32;
 /// Flag of `SpaceZero`: frames at once.
 const POPULATE: u64 = 1 << 8;
 /// Flag of `SpaceZero`: guests may run what is in the pages.
@@ -24,10 +28,18 @@ struct Arena {
     holes: Vec<u64>,
     kept: [u64; KEPT],
     kept_count: usize,
+    /// Pages that may be taken without a look at the budget.
+    credit: u64,
 }
 
-static ARENA: SpinLock<Arena> =
-    SpinLock::new(Arena { next: 0, end: 0, holes: Vec::new(), kept: [0; KEPT], kept_count: 0 });
+static ARENA: SpinLock<Arena> = SpinLock::new(Arena {
+    next: 0,
+    end: 0,
+    holes: Vec::new(),
+    kept: [0; KEPT],
+    kept_count: 0,
+    credit: 0,
+});
 
 /// A page.
 #[derive(Debug)]
@@ -65,6 +77,7 @@ impl Page {
             let offset = arena.kept.get(count).copied().ok_or(Errno::ENOMEM)?;
             return Ok((Self { offset, is_mapped: Cell::new(false) }, false));
         }
+        arena.spend_credit()?;
         let offset = match arena.holes.pop() {
             Some(offset) => offset,
             None => arena.extend()?,
@@ -120,6 +133,17 @@ impl Page {
 }
 
 impl Arena {
+    /// Counts a page that is about to be taken.
+    fn spend_credit(&mut self) -> Result<(), Errno> {
+        if self.credit == 0 {
+            let frames = rt::Domain::OWN.stat(Resource::Frames).map_err(|_| Errno::ENOMEM)?;
+            let free = frames.limit.saturating_sub(frames.used);
+            self.credit = free.saturating_sub(LEFT).min(CREDIT);
+        }
+        self.credit = self.credit.checked_sub(1).ok_or(Errno::ENOMEM)?;
+        Ok(())
+    }
+
     fn extend(&mut self) -> Result<u64, Errno> {
         if self.next == self.end {
             self.next = rt::view::reserve(CHUNK).map_err(|_| Errno::ENOMEM)?;

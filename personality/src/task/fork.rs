@@ -23,6 +23,9 @@ use core::cell::{Cell, RefCell};
 pub fn clone(system: &mut System, task: &Rc<Task>, arguments: &CloneArgs) -> Result<i32, Errno> {
     let flags = arguments.flags;
     check(flags)?;
+    if rt::heap::is_short() {
+        return Err(Errno::ENOMEM);
+    }
     if flags & CLONE_NAMESPACES != 0 {
         crate::gap!(system, "clone: new namespaces");
         return Err(Errno::EPERM);

@@ -6,6 +6,7 @@
 mod bad;
 mod debugger;
 mod dumps;
+mod exhaustion;
 mod failures;
 mod home;
 mod images;
@@ -34,6 +35,7 @@ const GROUPS: &[Group] = &[
     ("images", images::run),
     ("bad", bad::run),
     ("tenants", tenants::run),
+    ("exhaustion", exhaustion::run),
     ("failures", failures::run),
     ("dumps", dumps::run),
     ("scale", scale::run),

@@ -1,0 +1,79 @@
+//! Compartments at the limit of their memory: the kill happens inside and is reported as such, files and processes get Linux's errors, and neither the
+//! personality nor a neighbour suffers.
+
+use super::{
+    Cases,
+    home::{Home, IMAGE, Outcome, until},
+};
+use anyhow::{Result, ensure};
+
+/// Doubles a variable until there is no memory left.
+const GROW: &str = "x=aaaaaaaa; while :; do x=$x$x; done";
+/// Exit status of a personality that failed: never right.
+const CRASHED: i32 = 134;
+
+pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
+    // A machine of their own: what other cases leave running would be counted too.
+    let home = Home::with_image(cases.bed, "exhaustion")?;
+    home.shell(&[], "true").succeeds()?;
+    let before = home.counts()?;
+    home.sleeper("neighbour")?;
+    cases.case("a first process that grows without end is killed", |_| first(&home));
+    cases.case("a child that grows without end is killed and its parent goes on", |_| {
+        let script = format!("sh -c '{GROW}'; echo child $?; echo on > /tmp/x && cat /tmp/x");
+        home.shell(&["-m", "32m"], &script).is(0, "child 137\non\n", "Killed\n")
+    });
+    cases.case("a file system that is full says so and can be emptied", |_| {
+        let script = "dd if=/dev/zero of=/tmp/a bs=64k 2>/tmp/e; echo $?; rm /tmp/a; tail -n 1 /tmp/e; dd if=/dev/zero of=/tmp/b bs=1M count=8 2>/dev/null; echo $?";
+        let outcome = home.shell(&["-m", "32m"], script);
+        outcome.ends(0)?;
+        let said = outcome.text();
+        ensure!(said.starts_with("1\n") && said.ends_with("0\n"), "{outcome:?}");
+        ensure!(outcome.stderr.is_empty(), "{outcome:?}");
+        Ok(())
+    });
+    for (name, script) in [
+        ("pipelines", "i=0; while [ $i -lt 400 ]; do sleep 9 | sleep 9 & i=$((i+1)); done"),
+        ("full pipes", "i=0; while [ $i -lt 200 ]; do yes | sleep 9 & i=$((i+1)); done"),
+        ("processes", "f() { f | f & }; f; sleep 3"),
+        ("files", "i=0; while [ $i -lt 100000 ]; do > /tmp/$i || exit 0; i=$((i+1)); done"),
+        ("folders", "cd /tmp; while mkdir d; do cd d; done"),
+        ("words", "i=0; while :; do export V$i=\"$(seq 500)\" || exit 0; i=$((i+1)); done"),
+    ] {
+        cases.case(&format!("{name} without end hurt only their compartment"), |_| {
+            bounded(&home, name, script)
+        });
+    }
+    cases.case("what they held is given back", |_| {
+        home.run(&["rm", "-f", "neighbour"]).succeeds()?;
+        until("the machine is as it was", || {
+            let now = home.counts()?;
+            Ok(now.1 <= before.1 && now.2 + (1 << 20) >= before.2)
+        })
+    });
+    Ok(())
+}
+
+fn first(home: &Home<'_>) -> Result<()> {
+    home.run(&["run", "--name", "grows", "-m", "32m", IMAGE, "sh", "-c", GROW]).ends(137)?;
+    home.run(&["inspect", "grows"]).has("\"OOMKilled\":true")?;
+    home.run(&["rm", "grows"]).succeeds()
+}
+
+/// A compartment that wants more than it has ends by itself or is killed within seconds, without a failure of its personality; its neighbour goes on meanwhile.
+fn bounded(home: &Home<'_>, name: &str, script: &str) -> Result<()> {
+    let detached = ["run", "-d", "--name", "hog", "-m", "24m", IMAGE, "sh", "-c", script];
+    home.run(&detached).succeeds()?;
+    for _ in 0..3 {
+        home.run(&["exec", "neighbour", "echo", "well"]).is(0, "well\n", "")?;
+        std::thread::sleep(std::time::Duration::from_millis(700));
+    }
+    home.run(&["kill", "hog"]);
+    let ended: Outcome = home.run(&["wait", "hog"]);
+    ended.succeeds()?;
+    let status = ended.text().trim().parse().unwrap_or(CRASHED);
+    let logs = home.run(&["logs", "hog"]);
+    home.run(&["rm", "-f", "hog"]).succeeds()?;
+    ensure!(status != CRASHED, "{name}: the personality failed: {logs:?}");
+    Ok(())
+}
