@@ -6,6 +6,9 @@ use crate::{compartment::Spec, images::Digest};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
+/// Bytes of memory that the smallest compartment needs: its personality and one small process.
+pub const LEAST_MEMORY: u64 = 1 << 20;
+
 /// Limits of a compartment; `None` is unlimited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {

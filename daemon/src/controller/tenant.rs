@@ -11,7 +11,7 @@ use crate::{
     home::{self, Home},
     machine::{Machine, MachineError, service::ServiceError},
 };
-use contract::compartments::{Budget, Refusal, Request, Response, Stat};
+use contract::compartments::{Budget, LEAST_MEMORY, Refusal, Request, Response, Stat};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -61,6 +61,16 @@ async fn ask(machine: &Machine, request: &Request) -> Result<Option<Stat>, Daemo
     }
 }
 
+/// Refuses a limit that no machine would take: a tenant may be made or changed while none runs to say so.
+fn check(budget: &Budget) -> Result<(), DaemonError> {
+    match budget.memory {
+        Some(memory) if memory < LEAST_MEMORY => {
+            Err(DaemonError::Refused(Refusal::TooLittleMemory(LEAST_MEMORY)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes sure that a machine knows a tenant.
 async fn settle(machine: &Machine, tenant: &Tenant) -> Result<(), DaemonError> {
     let request = Request::CreateTenant { id: tenant.id, budget: tenant.budget.budget() };
@@ -79,6 +89,7 @@ impl Daemon {
         if !names::is_valid(name) {
             return Err(DaemonError::BadName(name.to_owned()));
         }
+        check(budget)?;
         let mut all = self.tenants.all.lock().await;
         if all.contains_key(name) {
             return Err(DaemonError::TenantTaken(name.to_owned()));
@@ -122,6 +133,7 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError::UnknownTenant`], [`DaemonError::Refused`], those of the machine, and [`DaemonError::State`].
     pub async fn update_tenant(&self, name: &str, budget: &Budget) -> Result<(), DaemonError> {
+        check(budget)?;
         let mut all = self.tenants.all.lock().await;
         let tenant =
             all.get_mut(name).ok_or_else(|| DaemonError::UnknownTenant(name.to_owned()))?;

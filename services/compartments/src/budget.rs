@@ -1,6 +1,6 @@
 //! Limits in the kernel's units.
 
-use contract::compartments::{Budget, Refusal};
+use contract::compartments::{Budget, LEAST_MEMORY, Refusal};
 use rt::{
     Domain,
     abi::{
@@ -11,8 +11,6 @@ use rt::{
     object::Limits,
 };
 
-/// What the smallest compartment needs: its personality and one small process.
-const LEAST_MEMORY: u64 = 1 << 20;
 /// Bandwidth is given per period of this many nanoseconds (cgroup v2's default).
 const PERIOD: u64 = 100_000_000;
 /// Objects and slots that one thread of a compartment may need.

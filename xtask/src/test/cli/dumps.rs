@@ -13,7 +13,7 @@ use kernel_abi::{
     boot::{Header, Program, Segment},
     layout::HOME_BASE,
 };
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
+use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
 use zerocopy::FromBytes;
 
 /// An instruction of one byte that the processor refuses: wherever a program goes on, it fails.
@@ -44,9 +44,14 @@ fn dies(bed: &Bed, program: &str, function: &str, said: &str) -> Result<()> {
     let home = Home::with_debugger(bed, &format!("dies-{program}"))?;
     home.run(&["machine", "start", "--cpus", "1", "--memory", "512m"]).succeeds()?;
     home.run(&["run", "--name", "kept", IMAGE, "sh", "-c", "echo said; exit 3"]).ends(3)?;
-    home.sleeper("victim")?;
-    let attached =
-        home.command(&["attach", "--no-stdin", "victim"]).stderr(Stdio::piped()).spawn()?;
+    let speaks = ["sh", "-c", "while :; do echo here; sleep 0.2; done"];
+    home.run(&[&["run", "-d", "--name", "victim", IMAGE], speaks.as_slice()].concat())
+        .succeeds()?;
+    let mut command = home.command(&["attach", "--no-stdin", "victim"]);
+    let mut attached = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // Only who is attached learns how the container ended.
+    let mut heard = [0; 5];
+    attached.stdout.as_mut().context("no pipe")?.read_exact(&mut heard)?;
     let emulator = home.emulator()?;
     overwrite(bed, &home.path.join("machine/gdb.sock"), program, function)?;
     // Something for each service to do. Whether it comes that far is not what is promised.

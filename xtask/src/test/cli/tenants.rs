@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// Writes into memory until nothing more is to be had, and then stays.
 const FILL: &str = "dd if=/dev/zero of=/tmp/fill bs=64k 2>/dev/null; echo full; exec sleep 1000";
-/// Memory of a tenant in bytes, and what may be counted beyond it by no means.
+/// Memory of a tenant in bytes.
 const MEMORY: u64 = 96 << 20;
 
 pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
@@ -44,7 +44,7 @@ fn number(home: &Home<'_>, name: &str, key: &str) -> Result<u64> {
 fn life(home: &Home<'_>) -> Result<()> {
     home.run(&["tenant", "create", "--memory", "64m", "--cpus", "0.5", "shop"])
         .is(0, "shop\n", "")?;
-    home.run(&["tenant", "ls"]).has("64.0 MiB")?;
+    home.run(&["tenant", "ls"]).has("64.0MiB")?;
     home.run(&["run", "-d", "--tenant", "shop", "--name", "seller", IMAGE, "sleep", "1000"])
         .succeeds()?;
     ensure!(number(home, "shop", "Memory")? > 0, "a tenant with a container uses nothing");
@@ -66,6 +66,7 @@ fn refused(home: &Home<'_>) -> Result<()> {
     home.run(&["tenant", "create", "twice"]).refuses(1, "exists")?;
     home.run(&["tenant", "create", "../x"]).refuses(125, "not a valid")?;
     home.run(&["tenant", "create", "--memory", "4k", "tiny"]).refuses(125, "at least")?;
+    home.run(&["tenant", "update", "--memory", "4k", "twice"]).refuses(125, "at least")?;
     home.run(&["tenant", "inspect", "tiny"]).refuses(1, "no such tenant")?;
     home.run(&["tenant", "update", "twice"]).refuses(125, "no limit")?;
     home.run(&["tenant", "update", "--cpus", "1", "nobody"]).refuses(1, "no such tenant")?;
