@@ -230,29 +230,33 @@ impl Epoll {
         poll: &dyn Fn(&OpenFile) -> u32,
         mut each: impl FnMut(u32, u64),
     ) -> usize {
-        let mut again: Vec<Rc<Interest>> = Vec::new();
         let mut count = 0;
-        while count < limit {
-            let Some(interest) = self.ready.borrow_mut().pop_front() else { break };
-            interest.is_listed.set(false);
-            let mask = interest.mask(poll);
-            if mask == 0 {
-                continue;
+        // One turn looks at those that are listed now. When none of them is ready any more, looking at them may have listed others.
+        while count == 0 {
+            let turn = self.ready.borrow().len();
+            if turn == 0 {
+                break;
             }
-            each(mask, interest.data.get());
-            count += 1;
-            let events = interest.events.get();
-            if events & EPOLLONESHOT != 0 {
-                interest.is_spent.set(true);
-            } else if events & EPOLLET == 0 {
-                again.push(interest);
+            for _ in 0..turn {
+                if count == limit {
+                    return count;
+                }
+                let Some(interest) = self.ready.borrow_mut().pop_front() else { break };
+                interest.is_listed.set(false);
+                let mask = interest.mask(poll);
+                if mask == 0 {
+                    continue;
+                }
+                each(mask, interest.data.get());
+                count += 1;
+                let events = interest.events.get();
+                if events & EPOLLONESHOT != 0 {
+                    interest.is_spent.set(true);
+                } else if events & EPOLLET == 0 && !interest.is_listed.replace(true) {
+                    // A level stays until it is seen to be gone, behind the others so that all get their turn.
+                    self.ready.borrow_mut().push_back(interest);
+                }
             }
-        }
-        // A level stays until it is seen to be gone, behind the others so that all get their turn.
-        let mut ready = self.ready.borrow_mut();
-        for interest in again {
-            interest.is_listed.set(true);
-            ready.push_back(interest);
         }
         count
     }

@@ -4,7 +4,10 @@ use super::{Call, Outcome, time};
 use crate::{
     linux::{Errno, layouts::Timespec},
     machine::guest,
-    task::futex::key,
+    task::{
+        Task,
+        futex::{Key, key, private_key},
+    },
     wait::Stop,
 };
 
@@ -19,6 +22,7 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
         crate::linux::CLOCK_MONOTONIC
     };
     let bits = call.argument(5) as u32;
+    let key = if operation & PRIVATE != 0 { private_key } else { key };
     match operation & !(PRIVATE | CLOCK_REALTIME) {
         command @ (0 | 9) => {
             let deadline = match timeout {
@@ -33,7 +37,7 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
                 }
             };
             let bits = if command == 0 { u32::MAX } else { bits };
-            let result = call.system.futexes.wait(call.task, address, value, bits, deadline);
+            let result = call.system.futexes.wait(call.task, (address, key), value, bits, deadline);
             if matches!(result, Err(Stop::Wait(_))) {
                 call.task.call_begun();
             }
@@ -62,7 +66,7 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
             );
             Ok(if command == 3 { woken } else { woken + moved })
         }
-        5 => wake_operation(call, address, value),
+        5 => wake_operation(call, key, address, value),
         _ => {
             crate::gap!(call.system, "futex: priority inheritance");
             Err(Errno::ENOSYS.into())
@@ -71,7 +75,12 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
 }
 
 /// FUTEX_WAKE_OP.
-fn wake_operation(call: &mut Call<'_>, address: u64, count: u32) -> Outcome {
+fn wake_operation(
+    call: &mut Call<'_>,
+    key: fn(&Task, u64) -> Key,
+    address: u64,
+    count: u32,
+) -> Outcome {
     let (second, other_count, encoded) =
         (call.argument(4), call.argument(3) as u32, call.argument(5) as u32);
     let sign = |value: u32| ((value << 20) as i32) >> 20;

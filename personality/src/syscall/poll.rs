@@ -284,14 +284,16 @@ fn wait_until(call: &mut Call<'_>, timeout: Option<u64>) -> Outcome {
     guest::check(call.argument(1), (count as usize * EVENT) as u64)?;
     let Object::Epoll(epoll) = &instance.object else { return Err(Errno::EINVAL.into()) };
     let next = epoll.tick();
-    let mut out: Vec<u8> = Vec::new();
     let limit = (count as usize).min(MAX_EVENTS);
+    let mut at = call.argument(1);
+    let mut written = Ok(());
     let ready = epoll.take_ready(limit, &|file| mask_of(call, file), |events, data| {
-        out.extend_from_slice(&events.to_le_bytes());
-        out.extend_from_slice(&data.to_le_bytes());
+        let [low, high] = [data as u32, (data >> 32) as u32];
+        written = written.and_then(|()| guest::write(at, &[events, low, high]));
+        at += EVENT as u64;
     });
+    written?;
     if ready > 0 {
-        guest::write_bytes(call.argument(1), &out)?;
         return Ok(ready as u64);
     }
     let limit = deadline(call, timeout);

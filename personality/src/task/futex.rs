@@ -19,6 +19,12 @@ const OWNER: u32 = 0x3fff_ffff;
 /// Where a futex is: the memory it lies in, and the address; for pages that processes share, the file's node and offset.
 pub type Key = (u64, u64);
 
+/// The key of an address that no other process waits at (FUTEX_PRIVATE_FLAG), whatever the memory is.
+#[must_use]
+pub fn private_key(task: &Task, address: u64) -> Key {
+    (u64::from(task.process.memory.borrow().space().slot()), address)
+}
+
 /// State of a task's futex wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Waiting {
@@ -64,7 +70,7 @@ impl Futexes {
     pub fn wait(
         &self,
         task: &Task,
-        address: u64,
+        (address, key_of): (u64, fn(&Task, u64) -> Key),
         expected: u32,
         bits: u32,
         deadline: u64,
@@ -86,7 +92,7 @@ impl Futexes {
             }
             Waiting::No => {}
         }
-        let key = key(task, address);
+        let key = key_of(task, address);
         if guest::load(address)? != expected {
             return Err(Errno::EAGAIN.into());
         }
