@@ -67,6 +67,23 @@ CASE(a_shared_futex_crosses_processes, "futex(2)")
     CHECK(WEXITSTATUS(wait_status(pid)) == 5);
 }
 
+static void *wait_privately(void *word)
+{
+    return (void *)(long)(syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, 0, 0, 0) == 0);
+}
+CASE(private_and_shared_futexes_do_not_meet_in_shared_memory, "futex(2), FUTEX_PRIVATE_FLAG")
+{
+    int *word = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(word != MAP_FAILED);
+    pthread_t t;
+    void *woken;
+    CHECK(pthread_create(&t, 0, wait_privately, word) == 0);
+    sleep_ms(50);
+    CHECK(syscall(SYS_futex, word, FUTEX_WAKE, 1, 0, 0, 0) == 0);
+    CHECK(syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0) == 1);
+    CHECK(pthread_join(t, &woken) == 0 && woken);
+}
+
 static void *forever(void *x) { for (;;) pause(); return x; }
 static void *spin(void *x) { for (;;) __asm__ volatile(""); return x; }
 CASE(exit_ends_all_threads, "exit_group(2)")
