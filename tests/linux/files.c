@@ -144,6 +144,23 @@ CASE(sparse_files, "lseek(2)")
     CHECK_ERRNO(ftruncate(fd, -1), EINVAL);
 }
 
+CASE(holes_of_any_size, "lseek(2)")
+{
+    fresh("/tmp/holes");
+    off_t size = 1ll << 60;
+    int fd = open("f", O_RDWR | O_CREAT, 0644);
+    CHECK(ftruncate(fd, size) == 0 && lseek(fd, 0, SEEK_HOLE) == 0);
+    CHECK_ERRNO(lseek(fd, 0, SEEK_DATA), ENXIO);
+    CHECK(pwrite(fd, "x", 1, 1 << 20) == 1 && pwrite(fd, "y", 1, size - 4096) == 1);
+    CHECK(lseek(fd, 0, SEEK_DATA) == 1 << 20 && lseek(fd, 1 << 20, SEEK_HOLE) == (1 << 20) + 4096);
+    CHECK(lseek(fd, (1 << 20) + 5, SEEK_DATA) == (1 << 20) + 5 && lseek(fd, 2 << 20, SEEK_DATA) == size - 4096);
+    CHECK(lseek(fd, size - 4096, SEEK_HOLE) == size);
+    CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100, size - 4096) == 0);
+    char c = 1;
+    CHECK(lseek(fd, 0, SEEK_DATA) == size - 4096 && pread(fd, &c, 1, 1 << 20) == 1 && c == 0);
+    CHECK(pread(fd, &c, 1, size - 4096) == 1 && c == 0);
+}
+
 CASE(vectors, "readv(2)")
 {
     fresh("/tmp/vectors");

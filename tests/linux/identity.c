@@ -79,6 +79,10 @@ CASE(scheduling_names_threads_that_are, "sched_setscheduler(2)")
     CHECK_ERRNO(sched_getscheduler(-1), EINVAL);
     CHECK_ERRNO(sched_getparam(-1, &p), EINVAL);
     CHECK_ERRNO(sched_setscheduler(-1, SCHED_OTHER, &p), EINVAL);
+    CHECK(sched_setparam(0, &p) == 0);
+    CHECK_ERRNO(sched_setparam(-1, &p), EINVAL);
+    CHECK_ERRNO(sched_setparam(0, 0), EINVAL);
+    CHECK_ERRNO(sched_setparam(4000000, &p), ESRCH);
     CHECK_ERRNO(sched_getscheduler(4000000), ESRCH);
     CHECK_ERRNO(sched_getaffinity(-1, sizeof set, &set), ESRCH);
     CHECK_ERRNO(sched_setaffinity(-1, sizeof set, &set), ESRCH);

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use contract::compartments::Budget;
 use daemon::api::{Reply, Request, TenantSummary};
 
-/// Limits of a tenant: of all its containers together.
+/// Limits of a container, or of all the containers of a tenant together.
 #[derive(Args, Debug)]
 pub(crate) struct Limits {
     /// Memory (for example 512m).
@@ -19,13 +19,13 @@ pub(crate) struct Limits {
     /// CPU bandwidth (for example 1.5).
     #[arg(long, value_name = "NUMBER")]
     cpus: Option<String>,
-    /// CPU weight among tenants and containers without one (2..262144, normal 1024).
+    /// CPU weight (2..262144, normal 1024); tenants compete with containers without one.
     #[arg(short, long, value_name = "SHARES")]
     cpu_shares: Option<u64>,
 }
 
 impl Limits {
-    fn budget(&self) -> Result<Budget> {
+    pub(crate) fn budget(&self) -> Result<Budget> {
         Ok(Budget {
             memory: self.memory.as_deref().map(units::size).transpose()?,
             cpu_millis: self.cpus.as_deref().map(units::cpus).transpose()?,

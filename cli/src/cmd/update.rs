@@ -1,6 +1,6 @@
 //! `mett update`.
 
-use super::each;
+use super::{each, tenant::Limits};
 use crate::{client::ask, error::Result, units};
 use clap::Args;
 use contract::compartments::Budget;
@@ -9,15 +9,8 @@ use daemon::api::Request;
 /// Change the limits of containers while they run.
 #[derive(Args, Debug)]
 pub(crate) struct Update {
-    /// Memory limit.
-    #[arg(short, long, value_name = "SIZE")]
-    memory: Option<String>,
-    /// CPU bandwidth.
-    #[arg(long, value_name = "NUMBER")]
-    cpus: Option<String>,
-    /// CPU weight.
-    #[arg(short, long, value_name = "SHARES")]
-    cpu_shares: Option<u64>,
+    #[command(flatten)]
+    limits: Limits,
     /// CPUs they may run on.
     #[arg(long, value_name = "SET")]
     cpuset_cpus: Option<String>,
@@ -32,11 +25,9 @@ pub(crate) struct Update {
 impl Update {
     pub(crate) fn run(self) -> Result<u8> {
         let budget = Budget {
-            memory: self.memory.as_deref().map(units::size).transpose()?,
-            cpu_millis: self.cpus.as_deref().map(units::cpus).transpose()?,
-            cpu_weight: self.cpu_shares.map(units::weight).transpose()?,
             cpu_set: self.cpuset_cpus.as_deref().map(units::cpu_set).transpose()?,
             threads: self.pids_limit,
+            ..self.limits.budget()?
         };
         each(&self.containers, |container| {
             ask(Request::Update { container: container.to_owned(), budget: budget.clone() })?;

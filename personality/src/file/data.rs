@@ -237,8 +237,12 @@ impl FileData {
             let now = (PAGE - within).min(end - at);
             let shows_lower = self.lower_limit.get() > at;
             if now == PAGE && !shows_lower {
-                self.pages.borrow_mut().remove(&(at / PAGE));
-            } else if shows_lower || self.page(at / PAGE).is_some() {
+                let whole = (end - at) / PAGE;
+                self.remove_pages(at / PAGE, whole);
+                at += whole * PAGE;
+                continue;
+            }
+            if shows_lower || self.page(at / PAGE).is_some() {
                 self.own_page(at / PAGE, false)
                     .map_err(|_| Errno::ENOSPC)?
                     .zero(within as usize, now as usize);
@@ -248,6 +252,17 @@ impl FileData {
         Ok(())
     }
 
+    /// Removes the pages that exist among some: the work is that of those, however large the hole is.
+    fn remove_pages(&self, first: u64, count: u64) {
+        let mut pages = self.pages.borrow_mut();
+        let next = |pages: &BTreeMap<u64, _>| {
+            pages.range(first..first.saturating_add(count)).next().map(|(index, _)| *index)
+        };
+        while let Some(index) = next(&pages) {
+            pages.remove(&index);
+        }
+    }
+
     /// The next offset with data (or without, if `hole`) at or after an offset.
     #[must_use]
     pub fn seek_data(&self, offset: u64, hole: bool) -> Option<u64> {
@@ -255,16 +270,20 @@ impl FileData {
         if offset >= size {
             return None;
         }
-        let mut index = offset / PAGE;
-        while index * PAGE < size {
-            let has_data =
-                self.lower_limit.get() > index * PAGE || self.pages.borrow().contains_key(&index);
-            if has_data != hole {
-                return Some((index * PAGE).max(offset));
+        let (first, shown) = (offset / PAGE, self.lower_limit.get().div_ceil(PAGE));
+        let pages = self.pages.borrow();
+        if hole {
+            let mut index = first.max(shown);
+            while pages.contains_key(&index) {
+                index += 1;
             }
-            index += 1;
+            return Some((index * PAGE).clamp(offset, size));
         }
-        if hole { Some(size) } else { None }
+        if first < shown {
+            return Some(offset);
+        }
+        let found = pages.range(first..).next().map(|(index, _)| (index * PAGE).max(offset));
+        found.filter(|at| *at < size)
     }
 
     /// Where a page is. `for_write` makes it the file's own first.

@@ -3,7 +3,7 @@
 //! Plain and inline layouts. Nothing in the image is believed: every offset is checked where it is used; a wrong one is `EUCLEAN`, and loops cannot
 //! occur because every step moves forward.
 
-use crate::linux::Errno;
+use crate::linux::{Errno, layouts::number};
 use alloc::vec::Vec;
 
 /// The image's bytes.
@@ -80,15 +80,6 @@ pub struct Inode {
     tail: Option<u64>,
     xattrs_at: u64,
     xattrs_length: u64,
-}
-
-fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
-    bytes
-        .get(at..at + length)
-        .unwrap_or_default()
-        .iter()
-        .rev()
-        .fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 impl<B: Bytes> Image<B> {

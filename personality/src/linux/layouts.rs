@@ -58,3 +58,10 @@ layouts! {
     }
     Flock { kind: i16, whence: i16, padding: i32, start: i64, length: i64, pid: i32, padding_last: i32 }
 }
+
+/// The little-endian number of so many bytes (at most 8) of a file's structure; 0 where the bytes end before it.
+#[must_use]
+pub fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
+    let field = at.checked_add(length).and_then(|end| bytes.get(at..end)).unwrap_or_default();
+    field.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}

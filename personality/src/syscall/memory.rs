@@ -171,6 +171,12 @@ pub(super) fn msync(call: &mut Call<'_>) -> Outcome {
     }
 }
 
+/// mlock(2): no page ever leaves memory, so that all are locked already.
+pub(super) fn lock(call: &mut Call<'_>) -> Outcome {
+    crate::gap!(call.system, "mlock: RLIMIT_MEMLOCK and VmLck");
+    Ok(0)
+}
+
 pub(super) fn nothing(_call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }

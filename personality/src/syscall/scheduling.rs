@@ -50,7 +50,11 @@ pub(super) fn sched_getscheduler(call: &mut Call<'_>) -> Outcome {
 pub(super) fn sched_setscheduler(call: &mut Call<'_>) -> Outcome {
     check_scheduled(call, Errno::EINVAL)?;
     match call.argument(1) {
-        0 | 3 | 5 => Ok(0),
+        0 => Ok(0),
+        3 | 5 => {
+            crate::gap!(call.system, "sched_setscheduler: SCHED_BATCH and SCHED_IDLE are not kept");
+            Ok(0)
+        }
         1 | 2 => Err(Errno::EPERM.into()),
         _ => Err(Errno::EINVAL.into()),
     }
@@ -63,7 +67,11 @@ pub(super) fn sched_getparam(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn sched_setparam(call: &mut Call<'_>) -> Outcome {
+    if call.argument(1) == 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let priority: u32 = guest::read(call.argument(1))?;
+    check_scheduled(call, Errno::EINVAL)?;
     if priority == 0 { Ok(0) } else { Err(Errno::EINVAL.into()) }
 }
 
@@ -123,6 +131,7 @@ pub(super) fn ioprio_get(_call: &mut Call<'_>) -> Outcome {
     Ok(4)
 }
 
-pub(super) fn ioprio_set(_call: &mut Call<'_>) -> Outcome {
+pub(super) fn ioprio_set(call: &mut Call<'_>) -> Outcome {
+    crate::gap!(call.system, "ioprio_set: the priority is not kept");
     Ok(0)
 }

@@ -210,9 +210,9 @@ calls! {
     146 sched_get_priority_max Partial scheduling::sched_get_priority_max;
     147 sched_get_priority_min Partial scheduling::sched_get_priority_min;
     148 sched_rr_get_interval Partial scheduling::sched_rr_get_interval;
-    149 mlock Partial memory::nothing;
+    149 mlock Partial memory::lock;
     150 munlock Partial memory::nothing;
-    151 mlockall Partial memory::nothing;
+    151 mlockall Partial memory::lock;
     152 munlockall Partial memory::nothing;
     153 vhangup Refused;
     154 modify_ldt None;
@@ -370,7 +370,7 @@ calls! {
     306 syncfs Full io::fsync;
     307 sendmmsg Partial messages::sendmmsg;
     308 setns Refused;
-    309 getcpu Full system_information::getcpu;
+    309 getcpu Partial system_information::getcpu;
     310 process_vm_readv Refused;
     311 process_vm_writev Refused;
     312 kcmp None;
@@ -386,7 +386,7 @@ calls! {
     322 execveat Full process::execveat;
     323 userfaultfd Refused;
     324 membarrier Partial memory::membarrier;
-    325 mlock2 Partial memory::nothing;
+    325 mlock2 Partial memory::lock;
     326 copy_file_range Full io::copy_file_range;
     327 preadv2 Partial io::preadv2;
     328 pwritev2 Partial io::pwritev2;

@@ -4,7 +4,7 @@
 
 use crate::{
     file::{Kind, Node},
-    linux::{Errno, PROT_EXEC, PROT_READ, PROT_WRITE},
+    linux::{Errno, PROT_EXEC, PROT_READ, PROT_WRITE, layouts::number},
     machine::guest::Sink,
     memory::{Mapping, Memory},
 };
@@ -21,15 +21,6 @@ const PT_LOAD: u64 = 1;
 const PT_INTERP: u64 = 3;
 const PT_PHDR: u64 = 6;
 const PT_GNU_STACK: u64 = 0x6474_e551;
-
-fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
-    bytes
-        .get(at..at + length)
-        .unwrap_or_default()
-        .iter()
-        .rev()
-        .fold(0, |value, byte| value << 8 | u64::from(*byte))
-}
 
 pub(super) fn read_at(node: &Node, offset: u64, length: usize) -> Result<Vec<u8>, Errno> {
     let Kind::File(data) = &node.kind else { return Err(Errno::EACCES) };

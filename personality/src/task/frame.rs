@@ -28,6 +28,17 @@ const RED_ZONE: u64 = 128;
 /// Bytes of a frame without vector state: return address, context, info.
 const FRAME: u64 = 8 + 304 + 128;
 
+/// Where the general registers begin in the words of a `struct ucontext`, and which of [`state::REGISTERS`] each is.
+const REGISTERS_AT: usize = 5;
+/// r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, flags.
+const CONTEXT: [usize; state::REGISTERS] =
+    [8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 1, 3, 0, 2, 7, 16, 17];
+/// Words of the context after the registers: segments, address of a fault, where the vector state lies, signal mask.
+const SEGMENTS: usize = 23;
+const FAULT_ADDRESS: usize = 27;
+const VECTORS: usize = 28;
+const MASK: usize = 37;
+
 /// Builds a frame on the guest's stack and continues at the handler.
 pub(super) fn run_handler(
     task: &Rc<Task>,
@@ -100,8 +111,6 @@ fn context_words(
     vectors_at: u64,
     info: &Siginfo,
 ) -> [u64; 38] {
-    let [rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags] =
-        *registers;
     let mut words = [0; 38];
     let is_fault = info.code > 0 && info.code != SI_KERNEL;
     let on_stack = if stack.size == 0 {
@@ -111,41 +120,15 @@ fn context_words(
     } else {
         0
     };
-    let values = [
-        7,
-        0,
-        stack.sp,
-        u64::from(on_stack.cast_unsigned()),
-        stack.size,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rdi,
-        rsi,
-        rbp,
-        rbx,
-        rdx,
-        rax,
-        rcx,
-        rsp,
-        rip,
-        rflags,
-        0x002b_0000_0000_0033,
-        0,
-        0,
-        0,
-        if is_fault { info.fields[0] } else { 0 },
-        vectors_at,
-    ];
-    for (word, value) in words.iter_mut().zip(values) {
-        *word = value;
+    let head = [7, 0, stack.sp, u64::from(on_stack.cast_unsigned()), stack.size];
+    words[..REGISTERS_AT].copy_from_slice(&head);
+    for (word, register) in words.iter_mut().skip(REGISTERS_AT).zip(CONTEXT) {
+        *word = registers.get(register).copied().unwrap_or(0);
     }
-    words[37] = mask;
+    words[SEGMENTS] = 0x002b_0000_0000_0033;
+    words[FAULT_ADDRESS] = if is_fault { info.fields[0] } else { 0 };
+    words[VECTORS] = vectors_at;
+    words[MASK] = mask;
     words
 }
 
@@ -157,43 +140,22 @@ pub fn sigreturn(task: &Rc<Task>) -> Result<(), Errno> {
     let state = task.state;
     let frame = state.rsp().wrapping_sub(8);
     let words: [u64; 38] = guest::read(frame + 8)?;
-    let [
-        _,
-        _,
-        sp,
-        flags,
-        size,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rdi,
-        rsi,
-        rbp,
-        rbx,
-        rdx,
-        rax,
-        rcx,
-        rsp,
-        rip,
-        rflags,
-        ..,
-    ] = words;
-    let vectors_at = words[28];
+    let [_, _, sp, flags, size, ..] = words;
+    let vectors_at = words[VECTORS];
     if vectors_at != 0 {
         let length = state::area_size();
         Vectors::load_from(|vectors| {
             guest::read_bytes(vectors_at, vectors.0.get_mut(..length).unwrap_or_default())
         })?;
     }
-    state.set_registers(&[
-        rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags,
-    ]);
-    task.mask.set(words[37] & !(bit(SIGKILL) | bit(SIGSTOP)));
+    let mut registers = [0; state::REGISTERS];
+    for (word, register) in words.iter().skip(REGISTERS_AT).zip(CONTEXT) {
+        if let Some(place) = registers.get_mut(register) {
+            *place = *word;
+        }
+    }
+    state.set_registers(&registers);
+    task.mask.set(words[MASK] & !(bit(SIGKILL) | bit(SIGSTOP)));
     if flags as i32 & SS_DISABLE != 0 || size != 0 {
         task.alternate_stack.set(Sigaltstack { sp, flags: 0, padding: 0, size });
     }

@@ -303,7 +303,8 @@ pub fn default_limits() -> [Rlimit; RLIMITS] {
     let mut limits = [Rlimit { soft: RLIM_INFINITY, hard: RLIM_INFINITY }; RLIMITS];
     limits[RLIMIT_STACK].soft = 8 << 20;
     limits[RLIMIT_CORE].soft = 0;
-    limits[RLIMIT_NOFILE] = Rlimit { soft: 1 << 20, hard: 1 << 20 };
+    // As containers of today's Docker: programs that walk all numbers up to the soft limit are many.
+    limits[RLIMIT_NOFILE] = Rlimit { soft: 1024, hard: 1 << 19 };
     // Signals, message queues, nice and real-time priority.
     limits[11] = Rlimit { soft: 63_000, hard: 63_000 };
     limits[12] = Rlimit { soft: 819_200, hard: 819_200 };
