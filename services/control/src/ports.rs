@@ -205,17 +205,18 @@ impl Ports {
                 self.is_active.remove(&channel);
                 continue;
             };
-            let room = buffer.len() - used - HEADER_LENGTH;
-            let readable = open.port.readable();
-            let length = readable.unwrap_or(0).min(room).min(self.switch.sendable(channel));
+            let sendable = self.switch.sendable(channel);
+            let place = buffer.get_mut(used..).unwrap_or_default();
+            let length =
+                put_data(place, channel, sendable, |data| open.port.read(data).unwrap_or(0));
             if length > 0 {
-                let frame = Frame::Data { channel, length: length as u32 };
-                put(buffer, &mut used, &frame.encode());
-                let data = buffer.get_mut(used..used + length).unwrap_or_default();
-                used += open.port.read(data).unwrap_or(0);
+                used += HEADER_LENGTH + length;
                 self.switch.sent(channel, length);
                 self.active.push_back(channel);
-            } else if open.is_leaving && !matches!(readable, Ok(1..)) || readable.is_err() {
+                continue;
+            }
+            let readable = open.port.readable();
+            if open.is_leaving && !matches!(readable, Ok(1..)) || readable.is_err() {
                 self.finish(channel);
             } else if matches!(readable, Ok(1..)) {
                 // It waits for credit; it is looked at whenever something happens.
@@ -247,9 +248,58 @@ impl Ports {
     }
 }
 
+/// Puts a frame with what a reader gives, at most `limit` bytes; how many it gave, and 0 if there is no frame.
+///
+/// The header tells what was read and not what could be read a moment before: the program may take words of its ring back meanwhile, and bytes
+/// missing in its frame would make the daemon take the next frames, which are other programs', for its data.
+fn put_data(
+    buffer: &mut [u8],
+    channel: u32,
+    limit: usize,
+    read: impl FnOnce(&mut [u8]) -> usize,
+) -> usize {
+    let Some((header, rest)) = buffer.split_first_chunk_mut::<HEADER_LENGTH>() else { return 0 };
+    let limit = rest.len().min(limit);
+    let data = rest.get_mut(..limit).unwrap_or_default();
+    let length = if data.is_empty() { 0 } else { read(data).min(limit) };
+    if length > 0 {
+        *header = Frame::Data { channel, length: length as u32 }.encode();
+    }
+    length
+}
+
 fn put(buffer: &mut [u8], used: &mut usize, bytes: &[u8]) {
     if let Some(place) = buffer.get_mut(*used..*used + bytes.len()) {
         place.copy_from_slice(bytes);
         *used += bytes.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_as_long_as_what_the_ring_gave_in_the_end() {
+        let header = |length| Frame::Data { channel: 16, length }.encode();
+        for given in [1, 7, 100] {
+            let mut buffer = [0; 200];
+            let length = put_data(&mut buffer, 16, 100, |data| {
+                assert_eq!(data.len(), 100);
+                data[..given].fill(b'x');
+                given
+            });
+            assert_eq!(length, given);
+            assert_eq!(buffer[..HEADER_LENGTH], header(given as u32));
+            assert!(buffer[HEADER_LENGTH..][..given].iter().all(|byte| *byte == b'x'));
+        }
+        // A ring that was emptied or broken meanwhile makes no frame.
+        let mut buffer = [0; 200];
+        assert_eq!(put_data(&mut buffer, 16, 100, |_| 0), 0);
+        assert_eq!(buffer, [0; 200]);
+        // Without credit or room the ring is left alone.
+        assert_eq!(put_data(&mut buffer, 16, 0, |_| unreachable!()), 0);
+        assert_eq!(put_data(&mut buffer[..HEADER_LENGTH], 16, 9, |_| unreachable!()), 0);
+        assert_eq!(put_data(&mut buffer[..3], 16, 9, |_| unreachable!()), 0);
     }
 }
