@@ -1,7 +1,7 @@
 //! The file systems a compartment begins with: the image as the root, and what every container has over it.
 
 use crate::{
-    file::{Kind, Node, data::FileData, lower, path::Walker, proc},
+    file::{Kind, Node, capacity::Capacity, data::FileData, lower, path::Walker, proc},
     linux::{Errno, S_IFREG},
     machine::guest::Source,
     system::Terminals,
@@ -10,6 +10,7 @@ use crate::{
 use alloc::{rc::Rc, vec::Vec};
 use contract::compartment::{Mount, Spec};
 use core::cell::{Cell, RefCell};
+use kernel_abi::PAGE_SIZE;
 
 /// Mounts everything over the image's root.
 ///
@@ -40,7 +41,7 @@ pub fn furnish(
     }
     // The root's flag comes last: until then everything above is written.
     for (index, mount) in spec.mounts.iter().enumerate() {
-        mount_memory(&walker, mount, lower::DEV + 16 + index as u64)?;
+        mount_memory(&walker, mount, lower::FIRST_MOUNT + index as u64)?;
     }
     if let Some(directory) = root.directory() {
         directory.set_read_only(spec.read_only);
@@ -52,6 +53,10 @@ fn mount_memory(walker: &Walker<'_>, mount: &Mount, device: u64) -> Result<(), E
     let root = Node::empty_directory(mount.mode.unwrap_or(0o1777) & 0o7777, 0, 0, device);
     if let Some(directory) = root.directory() {
         directory.set_read_only(mount.read_only);
+    }
+    // As tmpfs(5) has it: 0 is no limit.
+    if let Some(size) = mount.size.filter(|size| *size > 0) {
+        root.belong(&Rc::new(Capacity::new(size.div_ceil(PAGE_SIZE))));
     }
     make_directories(walker, &mount.destination)?.mount(root)
 }

@@ -60,6 +60,7 @@ fn run() -> Result<(), &'static str> {
         futexes: Default::default(),
         gaps: Default::default(),
         budget: spec.budget.clone(),
+        mounts: spec.mounts.clone(),
         session: Session::new(open_port(), spec),
         timer_thread: Cell::new(None),
         timer_next: Cell::new(u64::MAX),

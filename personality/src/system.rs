@@ -83,6 +83,8 @@ pub struct System {
     pub gaps: BTreeMap<&'static str, u64>,
     /// What the first process may use, for /proc.
     pub budget: contract::compartments::Budget,
+    /// What is mounted beside what every container has.
+    pub mounts: Vec<contract::compartment::Mount>,
     /// The thread that waits for timers.
     pub timer_thread: Cell<Option<rt::Thread>>,
     /// When it will look next.

@@ -1,6 +1,6 @@
 //! The contents of regular files: pages over the bytes of an image, or over nothing.
 
-use super::layers::LowerFile;
+use super::{capacity::Capacity, layers::LowerFile};
 use crate::{
     linux::Errno,
     machine::{
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 use alloc::{collections::BTreeMap, rc::Rc};
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 
 const PAGE: u64 = 4096;
 /// Largest file.
@@ -23,6 +23,8 @@ pub struct FileData {
     lower: Option<LowerFile>,
     /// Bytes of the image that still show.
     lower_limit: Cell<u64>,
+    /// The limit of the file system it is in, if that has one.
+    capacity: OnceCell<Rc<Capacity>>,
     /// Seals of a memfd.
     pub seals: Cell<u32>,
 }
@@ -47,6 +49,7 @@ impl FileData {
             size: Cell::new(0),
             lower: None,
             lower_limit: Cell::new(0),
+            capacity: OnceCell::new(),
             seals: Cell::new(0),
         }
     }
@@ -58,7 +61,9 @@ impl FileData {
             size: Cell::new(size),
             lower_limit: Cell::new(size),
             lower: Some(lower),
-            ..Self::new()
+            pages: RefCell::new(BTreeMap::new()),
+            capacity: OnceCell::new(),
+            seals: Cell::new(0),
         }
     }
     /// Bytes it has.
@@ -75,6 +80,23 @@ impl FileData {
         // A file without an image below knows its number of pages.
         let own = if lower == 0 { pages.len() } else { pages.range(lower..).count() };
         (lower + own as u64) * 8
+    }
+
+    /// Counts its pages with those of a file system from here on; it stays with the first.
+    pub fn belong(&self, capacity: &Rc<Capacity>) {
+        if self.capacity.set(capacity.clone()).is_ok() {
+            capacity.add(self.pages.borrow().len() as u64);
+        }
+    }
+    /// The limit of the file system it is in.
+    #[must_use]
+    pub fn capacity(&self) -> Option<&Rc<Capacity>> {
+        self.capacity.get()
+    }
+    fn give_back(&self, pages: usize) {
+        if let Some(capacity) = self.capacity.get() {
+            capacity.give_back(pages as u64);
+        }
     }
 
     fn page(&self, index: u64) -> Option<Rc<Page>> {
@@ -147,6 +169,9 @@ impl FileData {
             }
         }
         let page = Rc::new(page);
+        if let Some(capacity) = self.capacity.get() {
+            capacity.take()?;
+        }
         self.pages.borrow_mut().insert(index, page.clone());
         Ok(page)
     }
@@ -198,6 +223,7 @@ impl FileData {
         if size < old {
             let first_gone = size.div_ceil(PAGE);
             let gone = self.pages.borrow_mut().split_off(&first_gone);
+            self.give_back(gone.len());
             drop(gone);
             let within = size % PAGE;
             if within != 0 && (self.lower_limit.get() > size || self.page(size / PAGE).is_some()) {
@@ -216,7 +242,15 @@ impl FileData {
     /// `ENOSPC`, `EFBIG`.
     pub fn allocate(&self, offset: u64, length: u64, keep_size: bool) -> Result<(), Errno> {
         let end = offset.checked_add(length).filter(|end| *end <= MAX_SIZE).ok_or(Errno::EFBIG)?;
-        for index in offset / PAGE..end.div_ceil(PAGE) {
+        let range = offset / PAGE..end.div_ceil(PAGE);
+        if let Some(capacity) = self.capacity.get() {
+            // All or nothing, as far as the limit can tell.
+            let there = self.pages.borrow().range(range.clone()).count() as u64;
+            if (range.end - range.start).saturating_sub(there) > capacity.left() {
+                return Err(Errno::ENOSPC);
+            }
+        }
+        for index in range {
             self.own_page(index, false).map_err(|_| Errno::ENOSPC)?;
         }
         if !keep_size && end > self.size.get() {
@@ -260,6 +294,7 @@ impl FileData {
         };
         while let Some(index) = next(&pages) {
             pages.remove(&index);
+            self.give_back(1);
         }
     }
 
@@ -292,7 +327,11 @@ impl FileData {
     /// `ENOMEM`, `EIO`.
     pub fn page_source(&self, index: u64, for_write: bool) -> Result<PageSource, Errno> {
         if for_write {
-            return self.own_page(index, false).map(PageSource::Own);
+            // mmap(2) has no word for a full file system.
+            return self
+                .own_page(index, false)
+                .map_err(|errno| if errno == Errno::ENOSPC { Errno::ENOMEM } else { errno })
+                .map(PageSource::Own);
         }
         if let Some(page) = self.page(index) {
             return Ok(PageSource::Own(page));
@@ -314,5 +353,12 @@ impl FileData {
 impl Default for FileData {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Drop for FileData {
+    fn drop(&mut self) {
+        let pages = self.pages.get_mut().len();
+        self.give_back(pages);
     }
 }

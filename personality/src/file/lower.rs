@@ -13,8 +13,10 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, vec::Vec};
 
-/// Number of /dev's file system, and of those mounted after it.
+/// Number of /dev's file system.
 pub const DEV: u64 = 0x32;
+/// Number of the first file system that is mounted over the image by a container's own wish; the others follow.
+pub const FIRST_MOUNT: u64 = DEV + 16;
 /// Group of terminals (`tty`).
 const TTY_GROUP: u32 = 5;
 

@@ -7,6 +7,7 @@
 //! The root directory lies over the image's layers: a directory looks a name up in its own entries first, then in the layers, and remembers what it found.
 //! A file's pages lie over its image bytes in the same way, so nothing is copied before it is written.
 
+pub mod capacity;
 pub mod data;
 pub mod device;
 pub mod epoll;

@@ -5,7 +5,10 @@
 
 mod attributes;
 
-use super::{data::FileData, lower::Lower, pipe::Pipe, proc::ProcNode, stream::Stream, watch};
+use super::{
+    capacity::Capacity, data::FileData, lower::Lower, pipe::Pipe, proc::ProcNode, stream::Stream,
+    watch,
+};
 use crate::{
     linux::{
         Errno, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, S_ISGID,
@@ -19,7 +22,7 @@ use alloc::{
     vec::Vec,
 };
 use core::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -116,6 +119,8 @@ pub struct Directory {
     covers: RefCell<Option<Rc<Node>>>,
     read_only: Cell<bool>,
     is_removed: Cell<bool>,
+    /// The limit of the file system it is in, if that has one: what is linked below has it too.
+    capacity: OnceCell<Rc<Capacity>>,
 }
 
 impl Directory {
@@ -131,6 +136,7 @@ impl Directory {
             covers: RefCell::new(None),
             read_only: Cell::new(false),
             is_removed: Cell::new(false),
+            capacity: OnceCell::new(),
         }
     }
     /// Brings entries that come and go by themselves up to date.
@@ -309,9 +315,32 @@ impl Node {
         Ok(node)
     }
 
+    /// The limit of the file system it is in, if that has one and it is a file or a directory.
+    #[must_use]
+    pub fn capacity(&self) -> Option<&Rc<Capacity>> {
+        match &self.kind {
+            Kind::File(data) => data.capacity(),
+            Kind::Directory(directory) => directory.capacity.get(),
+            _ => None,
+        }
+    }
+    /// Makes it part of a file system with a limit; it stays with the first.
+    pub fn belong(&self, capacity: &Rc<Capacity>) {
+        match &self.kind {
+            Kind::File(data) => data.belong(capacity),
+            Kind::Directory(directory) => {
+                let _ = directory.capacity.set(capacity.clone());
+            }
+            _ => {}
+        }
+    }
+
     fn adopt(self: &Rc<Self>, directory: &Directory, name: &[u8], node: Rc<Self>) {
         if let Some(below) = node.directory() {
             below.set_place(self, name);
+        }
+        if let Some(capacity) = directory.capacity.get() {
+            node.belong(capacity);
         }
         watch::enter(self, name, &node);
         directory.entries.borrow_mut().insert(name.into(), Entry::Node(node));

@@ -378,7 +378,10 @@ fn fill_statfs(call: &Call<'_>, node: &Node, out: u64) -> Outcome {
         (_, crate::file::layers::ROOT_DEVICE) => OVERLAY,
         _ => TMPFS,
     };
-    let (total, free) = super::system_information::memory(call);
+    let (total, free) = node.capacity().map_or_else(
+        || super::system_information::memory(call),
+        |capacity| (capacity.limit() * 4096, capacity.left() * 4096),
+    );
     let statfs = Statfs {
         kind,
         bsize: 4096,

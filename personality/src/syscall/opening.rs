@@ -134,6 +134,9 @@ fn open_unnamed(call: &mut Call<'_>, fd: i32, path: &[u8], flags: u32, mode: u32
         directory.device,
     );
     node.change(|meta| meta.nlink = 0);
+    if let Some(capacity) = directory.capacity() {
+        node.belong(capacity);
+    }
     finish_open(call, &node, flags & !O_DIRECTORY, path)
 }
 

@@ -2,6 +2,7 @@
 
 mod entries;
 mod machine;
+mod mounts;
 mod process;
 
 use super::node::{Kind, Meta, Node};

@@ -27,7 +27,11 @@ pub(super) fn process_text(
                 bytes.extend_from_slice(argument);
                 bytes.push(0);
             }
-            return Ok(if matches!(process.life.get(), Life::Zombie(_)) { Vec::new() } else { bytes });
+            return Ok(if matches!(process.life.get(), Life::Zombie(_)) {
+                Vec::new()
+            } else {
+                bytes
+            });
         }
         "environ" => return environment(process, task),
         "comm" => {
@@ -44,17 +48,12 @@ pub(super) fn process_text(
         "maps" | "smaps" => write_maps(&mut out, process, name == "smaps"),
         "limits" => write_limits(&mut out, process),
         "cgroup" => out.push_str("0::/\n"),
-        "mounts" => out.push_str(
-            "overlay / overlay rw 0 0\nproc /proc proc rw,nosuid,nodev,noexec 0 0\ntmpfs /dev tmpfs rw,nosuid 0 0\ndevpts /dev/pts devpts rw,nosuid,noexec 0 0\ntmpfs /dev/shm tmpfs rw,nosuid,nodev,noexec 0 0\nsysfs /sys sysfs ro,nosuid,nodev,noexec 0 0\n",
-        ),
-        "mountinfo" => out.push_str(
-            "1 0 0:48 / / rw - overlay overlay rw\n2 1 0:49 / /proc rw,nosuid,nodev,noexec - proc proc rw\n3 1 0:50 / /dev rw,nosuid - tmpfs tmpfs rw\n4 3 0:51 / /dev/pts rw,nosuid,noexec - devpts devpts rw\n5 3 0:52 / /dev/shm rw,nosuid,nodev,noexec - tmpfs tmpfs rw\n6 1 0:53 / /sys ro,nosuid,nodev,noexec - sysfs sysfs ro\n",
-        ),
+        "mounts" => return Ok(super::mounts::mounts(system)),
+        "mountinfo" => return Ok(super::mounts::mountinfo(system)),
         "oom_score" | "oom_score_adj" | "wchan" => out.push_str("0\n"),
         "fdinfo" => out.push_str("pos:\t0\nflags:\t02\n"),
         _ => return Err(Errno::EINVAL),
     }
-    let _ = system;
     Ok(out.into_bytes())
 }
 

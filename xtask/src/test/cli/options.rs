@@ -52,6 +52,24 @@ const ROWS: &[Row] = &[
         "",
     ),
     (
+        "a tmpfs has the size that it was given, and says so",
+        &["--tmpfs", "/t:size=1m,mode=700"],
+        "cd /t; mkdir d; dd if=/dev/zero of=d/a bs=64k count=15 2>&-; cp d/a b 2>/tmp/e; tail -c 24 /tmp/e; \
+         df -k /t | awk 'END {print $2, $3, $4}'; rm b; : > d/a; dd if=/dev/zero of=c bs=1M count=1 2>&- && echo whole; \
+         fallocate -l 2m d/b 2>&- || echo none; grep /t /proc/mounts",
+        0,
+        "No space left on device\n1024 1024 0\nwhole\nnone\ntmpfs /t tmpfs rw,size=1024k,mode=700 0 0\n",
+        "",
+    ),
+    (
+        "the table of mounts says what is read-only",
+        &["--read-only", "--tmpfs", "/a b:ro"],
+        "sed -n '1p;$p' /proc/mounts; awk 'END {print $1, $2, $3, $5, $6}' /proc/self/mountinfo; stat -c %d '/a b'",
+        0,
+        "overlay / overlay ro 0 0\ntmpfs /a\\040b tmpfs ro 0 0\n7 1 0:66 /a\\040b ro\n66\n",
+        "",
+    ),
+    (
         "an init reaps and is process 1",
         &["--init"],
         "echo $$; tr '\\0' ' ' < /proc/1/cmdline",
