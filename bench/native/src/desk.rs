@@ -19,6 +19,7 @@ use rt::{
         Rights,
         space::{Access, SpaceUse},
     },
+    clock,
     message::{Message, Received, Server},
     port::{Port, Side},
     sync::Mutex,
@@ -38,6 +39,8 @@ pub(crate) struct Heard {
     pub(crate) errors: Vec<u8>,
     /// How its first process ended.
     pub(crate) status: Option<ExitStatus>,
+    /// When this program heard that.
+    pub(crate) exited_at: Option<u64>,
     /// Why its first process did not begin.
     pub(crate) failure: Option<StartFailure>,
     /// Its first process has begun.
@@ -230,7 +233,10 @@ impl Conversation {
             }
             FromCompartment::Started { .. } => heard.has_started = true,
             FromCompartment::NotStarted { failure, .. } => heard.failure = Some(failure),
-            FromCompartment::Exited { status, .. } => heard.status = Some(status),
+            FromCompartment::Exited { status, .. } => {
+                heard.status = Some(status);
+                heard.exited_at = Some(clock::now());
+            }
             FromCompartment::Log(line) => rt::log!("I {line}"),
             _ => {}
         }

@@ -4,7 +4,7 @@ use super::{
     figures::Output,
     machine::{Flags, Mode},
     side::{self, Run},
-    suites::Place,
+    suites::{Bound, Place, Taken},
 };
 use anyhow::{Result, bail};
 
@@ -29,7 +29,7 @@ fn run(text: &str) -> Run {
 }
 
 fn faults() -> Vec<Fault> {
-    let bad: [(&'static str, String); 8] = [
+    let bad: [(&'static str, String); 10] = [
         ("the program failed", format!("{GOOD}WARN lb.stat: 2 runs had a non-zero status\n")),
         ("the figure is missing", GOOD.replace("R lb.stat", "R lb.other")),
         ("too few samples", GOOD.replace("n=11", "n=2")),
@@ -37,6 +37,8 @@ fn faults() -> Vec<Fault> {
         ("a number is no number", GOOD.replace("min=10", "min=x")),
         ("the median is zero", GOOD.replace("min=10 p50=12", "min=0 p50=0")),
         ("a number is infinite", GOOD.replace("max=14", "max=inf")),
+        ("the output is cut", GOOD.chars().take(30).collect()),
+        ("the output is empty", String::new()),
         ("the scenario did not end", GOOD.replace("S end micro\n", "")),
     ];
     let mut faults = Vec::new();
@@ -44,6 +46,14 @@ fn faults() -> Vec<Fault> {
         faults.push(Fault { name, linux: run(&text), ours: run(GOOD) });
         faults.push(Fault { name, linux: run(GOOD), ours: run(&text) });
     }
+    let broken = || {
+        let mut broken = run(GOOD);
+        broken.output.fault = Some("the machine was killed by signal 9".into());
+        broken
+    };
+    let name = "the machine was killed";
+    faults.push(Fault { name, linux: broken(), ours: run(GOOD) });
+    faults.push(Fault { name, linux: run(GOOD), ours: broken() });
     let other = Flags { seed: 2, ..flags() };
     let ours = Run { flags: other, ..run(GOOD) };
     faults.push(Fault { name: "the flags differ", linux: run(GOOD), ours });
@@ -59,15 +69,16 @@ pub(crate) fn run_all() -> Result<()> {
         linux: vec![("process", "lb.stat".into(), "op")],
         ours: Some(("lb.stat".into(), "op")),
         least: 5,
-        bound: None,
+        taken: Taken::Whole,
+        bound: Bound::None,
     };
-    let good = side::figure(&place, Some(&run(GOOD)), Some(&run(GOOD)));
+    let good = side::figure(&place, Some(&run(GOOD)), Some(&run(GOOD)), |_| None);
     if let Some(reason) = good.void {
         bail!("a good figure was refused: {reason}");
     }
     let mut passed = Vec::new();
     for fault in faults() {
-        let figure = side::figure(&place, Some(&fault.linux), Some(&fault.ours));
+        let figure = side::figure(&place, Some(&fault.linux), Some(&fault.ours), |_| None);
         match figure.void {
             Some(reason) if figure.ratio.is_none() => {
                 println!("refused: {:34} {reason}", fault.name);

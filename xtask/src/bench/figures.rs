@@ -27,6 +27,8 @@ pub(crate) struct Output {
     failed: Vec<(String, String)>,
     begun: Vec<String>,
     ended: Vec<String>,
+    /// Why the machine's output cannot be trusted at all.
+    pub(crate) fault: Option<String>,
 }
 
 /// What Linux's counters said before and after something was started several times.
@@ -54,6 +56,8 @@ pub(crate) enum Void {
     DifferentFlags,
     /// The scenario that prints it began and did not end.
     Unfinished(String),
+    /// The machine did not end as it should.
+    Machine(String),
 }
 
 impl Void {
@@ -66,6 +70,7 @@ impl Void {
             Self::Malformed => "the numbers contradict each other".into(),
             Self::DifferentFlags => "the two sides did not run under the same flags".into(),
             Self::Unfinished(name) => format!("the scenario {name} did not end"),
+            Self::Machine(fault) => fault.clone(),
         }
     }
 }
@@ -143,6 +148,9 @@ impl Output {
 
     /// A figure, or why it is refused.
     pub(crate) fn figure(&self, name: &str, metric: &str, least: u64) -> Result<Sample, Void> {
+        if let Some(fault) = &self.fault {
+            return Err(Void::Machine(fault.clone()));
+        }
         if let Some((_, line)) = self.failed.iter().find(|(failed, _)| failed == name) {
             return Err(Void::ProgramFailed(line.clone()));
         }

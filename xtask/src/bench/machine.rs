@@ -1,9 +1,10 @@
 //! The emulated machine both systems run in: one set of flags, one runner.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::{
     io::Read,
+    os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -71,7 +72,16 @@ pub(crate) fn command(flags: &Flags, kernel: &Path, image: &Path, command_line: 
     command
 }
 
-/// Boots a kernel and gives what it printed on the serial line; an error when it does not end in time.
+/// A machine that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// What it printed on the serial line.
+    pub(crate) text: String,
+    /// Why that cannot be trusted.
+    pub(crate) fault: Option<String>,
+}
+
+/// Boots a kernel and gives what it printed on the serial line; one that does not end in time is killed.
 pub(crate) fn run(
     flags: &Flags,
     kernel: &Path,
@@ -79,7 +89,7 @@ pub(crate) fn run(
     command_line: &str,
     limit: Duration,
     mut on_line: impl FnMut(&str),
-) -> Result<String> {
+) -> Result<Ended> {
     let mut child = command(flags, kernel, image, command_line)
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
@@ -104,11 +114,8 @@ pub(crate) fn run(
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                bail!(
-                    "the machine did not end within {} s; it printed:\n{}",
-                    limit.as_secs(),
-                    tail(&text)
-                );
+                let fault = format!("the machine did not end within {} s", limit.as_secs());
+                return Ok(Ended { text, fault: Some(fault) });
             }
         }
         while let Some(length) = text[shown..].find('\n') {
@@ -116,12 +123,17 @@ pub(crate) fn run(
             shown += length + 1;
         }
     }
-    child.wait()?;
-    Ok(text)
+    let status = child.wait()?;
+    let fault = match status.signal() {
+        Some(signal) => Some(format!("the machine was killed by signal {signal}")),
+        None if text.is_empty() => Some(format!("the machine printed nothing; QEMU: {status}")),
+        None => None,
+    };
+    Ok(Ended { text, fault })
 }
 
 /// The last lines of an output, for an error message.
-fn tail(text: &str) -> String {
+pub(crate) fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(15)..].join("\n")
 }

@@ -21,7 +21,7 @@ mod suites;
 use anyhow::{Result, bail};
 use machine::Mode;
 use report::Report;
-use side::Sides;
+use side::{Planned, Sides};
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 use suites::{SUITES, Suite};
 
@@ -106,6 +106,28 @@ impl Arguments {
         }
         Ok(suites)
     }
+
+    /// The suites with the figures that are asked for.
+    fn planned(&self, suites: &[&'static Suite]) -> Result<Vec<Planned>> {
+        let mut planned = Vec::new();
+        for suite in suites {
+            let mut places = suite.places(self.quick, self.mode);
+            if suite.takes_figures() && !self.figure.is_empty() {
+                places.retain(|place| self.figure.iter().any(|name| place.measured() == name));
+            }
+            planned.push(Planned { suite, flags: suite.flags(self.mode, self.seed), places });
+        }
+        let known = |name: &String| {
+            let mut places = planned.iter().filter(|planned| planned.suite.takes_figures());
+            places.any(|planned| planned.places.iter().any(|place| place.measured() == name))
+        };
+        if let Some(unknown) = self.figure.iter().find(|name| !known(name)) {
+            bail!(
+                "the suites micro and apps, as far as they are to run, have no figure {unknown:?}"
+            );
+        }
+        Ok(planned)
+    }
 }
 
 /// Which systems to run.
@@ -140,6 +162,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
 /// Runs what was asked for and publishes the report, unless it was a profile.
 fn measure(root: &Path, arguments: &Arguments) -> Result<Option<Report>> {
     let suites = arguments.suites()?;
+    let planned = arguments.planned(&suites)?;
     let out = root.join("target/bench");
     fs::create_dir_all(&out)?;
     let sources = root.join("bench/linux");
@@ -172,17 +195,10 @@ fn measure(root: &Path, arguments: &Arguments) -> Result<Option<Report>> {
         packages: linux.as_ref().map(|peer| peer.packages.clone()).unwrap_or_default(),
         figures: Vec::new(),
     };
-    for suite in suites {
-        let mut places = suite.places(quick, arguments.mode);
-        if matches!(suite.name, "micro" | "apps") && !arguments.figure.is_empty() {
-            places.retain(|place| arguments.figure.contains(&place.name));
-        }
-        let flags = suite.flags(arguments.mode, arguments.seed);
-        let runs = sides.run(suite, &flags, &places)?;
-        publish::distributions(&out, suite.name, &runs)?;
-        report.flags.insert(suite.name.to_owned(), flags.into());
-        let figure = |place| side::figure(place, runs.linux.as_ref(), runs.ours.as_ref());
-        report.figures.extend(places.iter().map(figure));
+    for (planned, runs) in planned.iter().zip(sides.run(&planned)?) {
+        publish::distributions(&out, planned.suite.name, &runs)?;
+        report.flags.insert(planned.suite.name.to_owned(), planned.flags.clone().into());
+        report.figures.extend(side::figures(planned, &runs));
     }
     publish::publish(root, &out, &report)?;
     publish::compare(root, &report, arguments.against.as_deref())?;

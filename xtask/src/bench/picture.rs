@@ -45,8 +45,8 @@ pub(crate) fn distribution(title: &str, x_name: &str, curves: &[Curve]) -> Strin
             share * 100.0
         );
     }
-    for power in (low / 10f64.ln()).ceil() as i32..=(high / 10f64.ln()).floor() as i32 {
-        let (x, tick) = (across(10f64.powi(power)), short(10f64.powi(power)));
+    for tick in ticks(low, high) {
+        let (x, tick) = (across(tick), short(tick));
         let _ = writeln!(
             svg,
             "<path d='M{x:.1} 60V340' stroke='#eee'/><text x='{x:.1}' y='358' text-anchor='middle'>{tick}</text>"
@@ -97,9 +97,15 @@ pub(crate) fn lines(title: &str, x_name: &str, y_name: &str, lines: &[Line]) -> 
         WIDTH / 2.0 - 30.0
     );
     let _ = writeln!(svg, "<text x='80' y='48'>{y_name}</text>");
-    let decade = |ln: f64| ln / 10f64.ln();
-    for power in decade(y0).ceil() as i32..=decade(y1).floor() as i32 {
-        let tick = 10f64.powi(power);
+    for tick in ticks(x0, x1) {
+        let (x, _) = place((tick, y0.exp()));
+        let _ = writeln!(
+            svg,
+            "<path d='M{x:.1} 60V340' stroke='#eee'/><text x='{x:.1}' y='358' text-anchor='middle'>{}</text>",
+            short(tick)
+        );
+    }
+    for tick in ticks(y0, y1) {
         let (_, y) = place((x0.exp(), tick));
         let _ = writeln!(
             svg,
@@ -167,6 +173,14 @@ fn open(title: &str, height: f64) -> String {
     )
 }
 
+/// Round numbers between two logarithms: one, two and five of every decade, or only one where there are many decades.
+fn ticks(low: f64, high: f64) -> Vec<f64> {
+    let steps: &[f64] = if high - low > 8.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let decades = (low / 10f64.ln()).floor() as i32..=(high / 10f64.ln()).floor() as i32;
+    let all = decades.flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)));
+    all.filter(|tick| (low..=high).contains(&tick.ln())).collect()
+}
+
 fn short(value: f64) -> String {
     match value {
         v if v >= 1e9 => format!("{:.0} G", v / 1e9),
@@ -179,6 +193,12 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ticks_are_round_and_within() {
+        assert_eq!(ticks(150f64.ln(), 1100f64.ln()), [200.0, 500.0, 1000.0]);
+        assert_eq!(ticks(1f64.ln(), 2e6f64.ln()), [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6]);
+    }
 
     #[test]
     fn pictures_are_well_formed_whatever_the_values() {

@@ -100,15 +100,19 @@ pub(crate) fn distributions(out: &Path, suite: &str, runs: &Runs) -> Result<()> 
 }
 
 fn draw(out: &Path, report: &Report) -> Result<()> {
-    let ratios: Vec<(String, f64)> = report
-        .figures
-        .iter()
-        .filter(|figure| figure.suite == "micro" && figure.void.is_none())
-        .filter_map(|figure| Some((figure.name.clone(), figure.ratio?)))
-        .collect();
-    if !ratios.is_empty() {
-        let svg = picture::bars("Micro-operations: ours divided by Linux", &ratios);
-        fs::write(out.join("micro.svg"), svg)?;
+    for (suite, title) in [
+        ("micro", "Micro-operations: instructions, ours divided by Linux's"),
+        ("apps", "Python functions end to end: instructions, ours divided by crun's"),
+    ] {
+        let ratios: Vec<(String, f64)> = report
+            .figures
+            .iter()
+            .filter(|figure| figure.suite == suite && figure.void.is_none())
+            .filter_map(|figure| Some((figure.name.clone(), figure.ratio?)))
+            .collect();
+        if !ratios.is_empty() {
+            fs::write(out.join(suite).with_extension("svg"), picture::bars(title, &ratios))?;
+        }
     }
     let parallel = series(report, "start", |name| {
         if name == "start of nothing" {

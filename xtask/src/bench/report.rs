@@ -26,6 +26,14 @@ pub(crate) struct Figure {
     pub(crate) void: Option<String>,
 }
 
+impl Figure {
+    /// Whether our median is above its bound; no failure, for the bounds are aims.
+    fn misses_bound(&self) -> bool {
+        let ours = self.systems.get("ours").filter(|_| self.void.is_none());
+        ours.zip(self.bound).is_some_and(|(ours, bound)| ours.p50 > bound)
+    }
+}
+
 /// Flags of a suite and the arguments that QEMU was given for them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FlagRecord {
@@ -66,6 +74,11 @@ impl Report {
         self.figures.iter().filter(|figure| figure.void.is_some())
     }
 
+    /// Figures in which ours is above what the project has promised.
+    pub(crate) fn missed(&self) -> impl Iterator<Item = &Figure> {
+        self.figures.iter().filter(|figure| figure.misses_bound())
+    }
+
     /// The page of tables.
     pub(crate) fn markdown(&self) -> String {
         let mut page = format!(
@@ -90,7 +103,11 @@ impl Report {
                 (None, Some(ratio)) => format!("{ratio:.2}"),
                 (None, None) => String::new(),
             };
-            let bound = figure.bound.map(number).unwrap_or_default();
+            let bound = match figure.bound {
+                Some(bound) if figure.misses_bound() => format!("**missed:** {}", number(bound)),
+                Some(bound) => number(bound),
+                None => String::new(),
+            };
             let _ = writeln!(
                 page,
                 "| {} | {} | {} | {} | {} | {} | {ratio} | {bound} |",
@@ -102,6 +119,17 @@ impl Report {
                 cell("ours")
             );
         }
+        let bounded = self.figures.iter().filter(|figure| figure.bound.is_some()).count();
+        let missed: Vec<&str> = self.missed().map(|figure| figure.name.as_str()).collect();
+        let _ = match missed.as_slice() {
+            [] => write!(page, "\nAll {bounded} bounds are met.\n"),
+            missed => write!(
+                page,
+                "\n{} of {bounded} bounds are missed: {}.\n",
+                missed.len(),
+                missed.join("; ")
+            ),
+        };
         page
     }
 
@@ -179,5 +207,11 @@ mod tests {
     fn the_page_shows_numbers_in_groups() {
         assert_eq!(number(1_519_198.0), "1 519 198");
         assert!(report(1234.0).markdown().contains("| 1 234 |"));
+    }
+
+    #[test]
+    fn a_missed_bound_is_shown() {
+        assert!(report(451.0).markdown().contains("1 of 1 bounds are missed: getpid."));
+        assert!(report(450.0).markdown().contains("All 1 bounds are met."));
     }
 }

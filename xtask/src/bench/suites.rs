@@ -1,6 +1,9 @@
 //! Which suites and figures exist: where each system prints a figure, and the most ours may be.
 
-use super::machine::{Flags, Mode};
+use super::{
+    figures::Sample,
+    machine::{Flags, Mode},
+};
 
 /// What is booted for a suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +124,11 @@ impl Suite {
         if quick { self.scenarios.0 } else { self.scenarios.1 }
     }
 
+    /// Whether its machines are told which figures to take.
+    pub(crate) fn takes_figures(&self) -> bool {
+        matches!(self.name, "micro" | "apps")
+    }
+
     /// Flags of both sides.
     pub(crate) fn flags(&self, mode: Mode, seed: u32) -> Flags {
         Flags { machine: self.machine.into(), memory: self.memory, mode, seed }
@@ -132,7 +140,7 @@ impl Suite {
         if mode == Mode::Wall {
             // Bounds are instructions, and so is nothing that a clock on a loaded computer tells.
             for place in &mut places {
-                place.bound = None;
+                place.bound = Bound::None;
                 place.unit = match place.unit {
                     "instructions" => "ns",
                     "instructions per page" => "ns per page",
@@ -158,8 +166,64 @@ pub(crate) struct Place {
     pub(crate) ours: Option<(String, &'static str)>,
     /// Least number of samples.
     pub(crate) least: u64,
+    /// How the printed numbers become the figure.
+    pub(crate) taken: Taken,
     /// Most our median may be.
-    pub(crate) bound: Option<f64>,
+    pub(crate) bound: Bound,
+}
+
+impl Place {
+    /// What the machine measures for it, where it is told: several figures may be of one measurement.
+    pub(crate) fn measured(&self) -> &str {
+        self.name.split(' ').next().unwrap_or(&self.name)
+    }
+}
+
+/// How printed numbers become a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// As they are.
+    Whole,
+    /// Divided among so many that were measured together.
+    Share(u32),
+    /// Only the 99th percentile.
+    Slowest,
+}
+
+impl Taken {
+    /// The figure's numbers.
+    pub(crate) fn of(self, sample: Sample) -> Sample {
+        match self {
+            Self::Whole => sample,
+            Self::Share(count) => {
+                let each = |value| value / f64::from(count);
+                Sample {
+                    n: sample.n,
+                    min: each(sample.min),
+                    p50: each(sample.p50),
+                    p99: each(sample.p99),
+                    max: each(sample.max),
+                }
+            }
+            Self::Slowest => {
+                let p99 = sample.p99;
+                Sample { n: sample.n, min: p99, p50: p99, p99, max: p99 }
+            }
+        }
+    }
+}
+
+/// What the project has promised about a figure: the most our median may be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Bound {
+    /// Nothing.
+    None,
+    /// A number.
+    Most(f64),
+    /// A multiple of our own median of another figure of the suite.
+    Times(f64, &'static str),
+    /// A Linux system's median.
+    System(&'static str),
 }
 
 /// Micro-operations of `lb`: printed name, metric, bound.
@@ -212,9 +276,19 @@ pub(crate) const PARALLEL: [u32; 6] = [2, 4, 8, 16, 32, 64];
 /// Numbers of idle containers present.
 pub(crate) const IDLE: [u32; 4] = [0, 50, 100, 500];
 
+/// The figure that a start's slowest samples are bounded by.
+const START: &str = "start of nothing";
+/// The figure that starts beside idle containers are bounded by.
+const NONE_IDLE: &str = "start with 0 idle";
+
 fn start(quick: bool) -> Vec<Place> {
     let mut places = Vec::new();
-    for (metric, bound) in [("start", 1_000_000.0), ("total", 2_000_000.0)] {
+    let single: [(&str, &str, Taken, Bound); 3] = [
+        (START, "start", Taken::Whole, Bound::Most(150_000.0)),
+        ("start of nothing, p99", "start", Taken::Slowest, Bound::Times(1.5, START)),
+        ("total of nothing", "total", Taken::Whole, Bound::Most(200_000.0)),
+    ];
+    for (name, metric, taken, bound) in single {
         let mut linux = vec![
             ("process", "spawn.static".to_owned(), metric),
             ("crun", "crun.seq".to_owned(), metric),
@@ -222,33 +296,53 @@ fn start(quick: bool) -> Vec<Place> {
         if !quick {
             linux.push(("runc", "runc.seq".to_owned(), metric));
         }
-        places.push(Place {
-            suite: "start",
-            name: format!("{metric} of nothing"),
-            unit: "instructions",
-            linux,
-            ours: Some(("compartment.seq".to_owned(), metric)),
-            least: 5,
-            bound: Some(bound),
-        });
+        let ours = "compartment.seq".to_owned();
+        places.push(Place { taken, bound, ..start_place(name, linux, (ours, metric), 5) });
     }
+    let spawn = || "spawn.static".to_owned();
+    let linux = vec![("process", spawn(), "start")];
+    let name = "start of nothing, posix_spawn in a compartment";
+    let bound = Bound::Most(150_000.0);
+    places.push(Place { bound, ..start_place(name, linux, (spawn(), "start"), 5) });
     for parallel in PARALLEL {
-        let mut linux = vec![("process", format!("spawn.static.par{parallel}"), "start")];
-        if !quick {
-            linux.push(("crun", format!("crun.par{parallel}"), "start"));
-            linux.push(("runc", format!("runc.par{parallel}"), "start"));
-        }
-        places.push(Place {
-            suite: "start",
-            name: format!("start, {parallel} at once"),
-            unit: "instructions",
-            linux,
-            ours: Some((format!("compartment.par{parallel}"), "start")),
-            least: 2,
-            bound: None,
-        });
+        let name = format!("start, {parallel} at once");
+        places.push(at_once(quick, &name, parallel, "start"));
     }
+    places.push(Place {
+        taken: Taken::Share(64),
+        bound: Bound::Most(170_000.0),
+        ..at_once(quick, "total of each of 64 at once", 64, "burst")
+    });
     places
+}
+
+/// A figure of several starts at once.
+fn at_once(quick: bool, name: &str, parallel: u32, metric: &'static str) -> Place {
+    let mut linux = vec![("process", format!("spawn.static.par{parallel}"), metric)];
+    if !quick {
+        linux.push(("crun", format!("crun.par{parallel}"), metric));
+        linux.push(("runc", format!("runc.par{parallel}"), metric));
+    }
+    start_place(name, linux, (format!("compartment.par{parallel}"), metric), 2)
+}
+
+/// A figure of the suite `start` without a bound.
+fn start_place(
+    name: &str,
+    linux: Vec<(&'static str, String, &'static str)>,
+    ours: (String, &'static str),
+    least: u64,
+) -> Place {
+    Place {
+        suite: "start",
+        name: name.to_owned(),
+        unit: "instructions",
+        linux,
+        ours: Some(ours),
+        least,
+        taken: Taken::Whole,
+        bound: Bound::None,
+    }
 }
 
 fn idle() -> Vec<Place> {
@@ -264,7 +358,8 @@ fn idle() -> Vec<Place> {
             ],
             ours: Some((format!("compartment.idle{idle}"), "start")),
             least: 5,
-            bound: None,
+            taken: Taken::Whole,
+            bound: if *idle == 0 { Bound::None } else { Bound::Times(1.02, NONE_IDLE) },
         })
         .collect()
 }
@@ -279,7 +374,8 @@ fn micro() -> Vec<Place> {
             linux: vec![("process", format!("lb.{name}"), metric)],
             ours: Some((format!("lb.{name}"), metric)),
             least: 3,
-            bound: *bound,
+            taken: Taken::Whole,
+            bound: bound.map_or(Bound::None, Bound::Most),
         })
         .collect()
 }
@@ -292,6 +388,7 @@ fn memory() -> Vec<Place> {
         linux,
         ours: Some((ours.to_owned(), "bytes")),
         least: 1,
+        taken: Taken::Whole,
         bound,
     };
     let linux = vec![
@@ -299,8 +396,13 @@ fn memory() -> Vec<Place> {
         ("crun", "memory.crun".to_owned(), "bytes"),
     ];
     vec![
-        place("idle compartment, missing in the machine", linux, "memory.machine", Some(262_144.0)),
-        place("idle compartment, its Domain's account", Vec::new(), "memory.domain", None),
+        place(
+            "idle compartment, missing in the machine",
+            linux,
+            "memory.machine",
+            Bound::Most(262_144.0),
+        ),
+        place("idle compartment, its Domain's account", Vec::new(), "memory.domain", Bound::None),
     ]
 }
 
@@ -314,7 +416,8 @@ fn boot(suite: &'static str) -> Vec<Place> {
         linux: linux.map(|name| ("process", name.to_owned(), "ticks")).into_iter().collect(),
         ours: Some((ours.to_owned(), "ticks")),
         least: 1,
-        bound: linux.map(|_| most),
+        taken: Taken::Whole,
+        bound: linux.map_or(Bound::None, |_| Bound::Most(most)),
     };
     vec![
         place("the kernel's first instruction", None, "boot.kernel"),
@@ -325,17 +428,25 @@ fn boot(suite: &'static str) -> Vec<Place> {
 
 fn apps(quick: bool) -> Vec<Place> {
     let functions = if quick { super::apps::QUICK } else { super::apps::FUNCTIONS };
-    let place = |function: &&str| Place {
+    let place = |function: &str, name: String, metric: &'static str| Place {
         suite: "apps",
-        name: (*function).to_owned(),
+        name,
         unit: "instructions",
         linux: vec![
             ("process", format!("app.{function}.process"), "total"),
             ("crun", format!("app.{function}.crun"), "total"),
         ],
-        ours: Some((format!("app.{function}"), "total")),
+        ours: Some((format!("app.{function}"), metric)),
         least: 3,
-        bound: (*function == "pass").then_some(30_000_000.0),
+        taken: Taken::Whole,
+        bound: match function {
+            "pass" => Bound::Most(30_000_000.0),
+            _ => Bound::System("crun"),
+        },
     };
-    functions.iter().map(place).collect()
+    let both = |function: &&str| {
+        let until_exit = format!("{function} until exit");
+        [place(function, (*function).to_owned(), "total"), place(function, until_exit, "exit")]
+    };
+    functions.iter().flat_map(both).collect()
 }

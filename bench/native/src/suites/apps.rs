@@ -1,4 +1,4 @@
-//! Python functions, each in a compartment of its own: from the call that creates it to everything given back.
+//! Python functions, each in a compartment of its own: from the call that creates it to its exit, and to everything given back.
 
 use crate::{Bench, client::Failure, sample, word};
 use alloc::{
@@ -28,7 +28,7 @@ fn measure(bench: &mut Bench, function: &str) -> Result<(), Failure> {
         Some((name, size)) => Vec::from([PYTHON, "/fn/run.py", name, size]),
         None => Vec::from([PYTHON, "-c", function]),
     };
-    let mut totals = Vec::new();
+    let (mut exits, mut totals) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let created = bench.client.create(&arguments, false)?;
         for ended in bench.client.wait(&[created])? {
@@ -37,9 +37,11 @@ fn measure(bench: &mut Bench, function: &str) -> Result<(), Failure> {
                 rt::log!("WARN app.{function}: {}", ended.account());
             } else if round > 0 {
                 totals.push(ended.gone - ended.asked);
+                exits.extend(ended.heard.exited_at.map(|at| at.saturating_sub(ended.asked)));
             }
         }
     }
+    sample::report_times(&format!("app.{function}"), "exit", &mut exits);
     sample::report_times(&format!("app.{function}"), "total", &mut totals);
     Ok(())
 }
