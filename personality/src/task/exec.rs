@@ -24,8 +24,8 @@ const SCRIPT_LINE: usize = 256;
 const MAX_SCRIPTS: u32 = 5;
 /// Where a position-independent program goes, and its interpreter if the program is not there.
 const PROGRAM_AT: u64 = 0x5555_5555_4000;
-/// Highest address of the first stack.
-const STACK_TOP: u64 = 0x7fff_ffff_e000;
+/// Highest address of the first stack: aligned, so that one word stands for 2 MiB of it that are not touched.
+const STACK_TOP: u64 = 0x7fff_ffe0_0000;
 /// Longest stack that is mapped at once.
 const MAX_STACK: u64 = 64 << 20;
 

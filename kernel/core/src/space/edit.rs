@@ -298,13 +298,13 @@ impl Space {
                 work.spend(holes / WORDS_PER_UNIT);
                 continue;
             }
-            if forced && old.is_lent() {
+            if forced && old.is_idle() {
                 // Tables of a Space that is torn down go as they are.
-                let lent = words.iter().skip(done).take_while(|word| load(word).is_lent()).count();
+                let idle = words.iter().skip(done).take_while(|word| load(word).is_idle()).count();
                 changes.narrowed(page + done as u64);
-                done += lent;
+                done += idle;
                 changes.narrowed(page + done as u64 - 1);
-                work.spend(lent as u32 / WORDS_PER_UNIT);
+                work.spend(idle as u32 / WORDS_PER_UNIT);
                 continue;
             }
             if old.is_busy() {

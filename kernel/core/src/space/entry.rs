@@ -103,9 +103,9 @@ impl PageEntry {
     pub const fn is_counted(self) -> bool {
         self.has_frame() && !self.has(BORROWED) && !self.has(DEVICE)
     }
-    /// Whether its present frame is another Space's, and nothing here keeps it.
-    pub const fn is_lent(self) -> bool {
-        self.0 & (PRESENT | BORROWED | PINNED) == PRESENT | BORROWED
+    /// Whether nothing is to be given back for it: a marker, or another Space's present frame that nothing here keeps.
+    pub const fn is_idle(self) -> bool {
+        self.is_zero() || self.0 & (PRESENT | BORROWED | PINNED) == PRESENT | BORROWED
     }
     /// Whether the hardware lets user mode write.
     pub const fn is_writable_now(self) -> bool {
