@@ -70,8 +70,9 @@ impl Irq {
         if !this.mark_dead() {
             return;
         }
-        machine::irq_free(this.vector);
+        // Once the vector is free somebody else's Irq may be in its place.
         let held = VECTORS[usize::from(this.vector)].lock().take();
+        machine::irq_free(this.vector);
         drop(held);
     }
 }

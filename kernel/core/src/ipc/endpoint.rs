@@ -93,8 +93,7 @@ impl Endpoint {
         while work.spend(WAKE_COST) {
             let mut servers = self.servers.lock();
             if let Some(thread) = servers.receivers.pop() {
-                drop(servers);
-                end_wait(&thread);
+                end_wait(&thread, servers);
                 continue;
             }
             let Some(gate) = servers.ready.pop() else { return true };
@@ -104,16 +103,17 @@ impl Endpoint {
             drop(callers);
             // There may be more in this Gate.
             let _ = servers.ready.push(gate);
-            drop(servers);
-            end_wait(&thread);
+            end_wait(&thread, servers);
         }
         false
     }
 }
 
-/// Ends a wait because what was waited for is gone.
-fn end_wait(thread: &Ref<Thread>) {
-    if let Some(claim) = thread.waiting.claim() {
+/// Ends a wait because what was waited for is gone. The locks of the queue that the thread was in are held until the wait is claimed: no later one is.
+pub(super) fn end_wait<G>(thread: &Ref<Thread>, guards: G) {
+    let claim = thread.waiting.claim();
+    drop(guards);
+    if let Some(claim) = claim {
         wait::wake(thread, claim, Err(Error::PeerDead));
     }
 }
@@ -182,9 +182,7 @@ impl Gate {
                 return true;
             };
             callers.in_flight = callers.in_flight.saturating_sub(1);
-            drop(callers);
-            drop(servers);
-            end_wait(&thread);
+            end_wait(&thread, (callers, servers));
         }
         false
     }

@@ -1,5 +1,6 @@
 //! Notifications: one word of bits that threads wait for.
 
+use super::endpoint::end_wait;
 use crate::{
     domain::{self, Domain, Owner},
     lock, sched,
@@ -84,10 +85,9 @@ impl Notification {
             return;
         }
         loop {
-            let Some(thread) = this.state.lock().waiters.pop() else { return };
-            if let Some(claim) = thread.waiting.claim() {
-                wait::wake(&thread, claim, Err(Error::PeerDead));
-            }
+            let mut state = this.state.lock();
+            let Some(thread) = state.waiters.pop() else { return };
+            end_wait(&thread, state);
         }
     }
 }
