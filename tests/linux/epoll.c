@@ -316,3 +316,13 @@ CASE(poll_and_select_say_the_same, "poll(2)")
     CHECK_ERRNO(select(gone + 1, &in, 0, 0, &v), EBADF);
     CHECK_ERRNO(poll((void *)8, 1, 0), EFAULT);
 }
+
+CASE(a_fault_loses_no_edge, "epoll_wait(2): EFAULT, and the event is told to the next")
+{
+    int e = epoll_create1(0), p[2];
+    CHECK(pipe(p) == 0 && add(e, p[0], EPOLLIN | EPOLLET) == 0 && write(p[1], "a", 1) == 1);
+    void *read_only = mmap(0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(read_only != MAP_FAILED);
+    CHECK_ERRNO(epoll_wait(e, read_only, 1, 0), EFAULT);
+    CHECK(now(e) == EPOLLIN && now(e) == 0);
+}

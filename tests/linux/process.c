@@ -294,3 +294,65 @@ CASE(rlimits_are_kept_and_bounded, "getrlimit(2)")
     l.rlim_cur = l.rlim_max + 1;
     if (l.rlim_cur > l.rlim_max) CHECK_ERRNO(setrlimit(RLIMIT_NOFILE, &l), EINVAL);
 }
+
+/* The line of a key in a file of /proc, behind the key. */
+static const char *line_of(const char *path, const char *key)
+{
+    static char text[8192];
+    int fd = open(path, O_RDONLY);
+    ssize_t count = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    close(fd);
+    if (count <= 0) return "";
+    text[count] = 0;
+    char *found = strstr(text, key);
+    if (!found) return "";
+    found += strlen(key);
+    found[strcspn(found, "\n")] = 0;
+    return found;
+}
+
+static int put(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY);
+    if (fd < 0) return -1;
+    int result = write(fd, text, strlen(text)), kept = errno;
+    close(fd);
+    errno = kept;
+    return result;
+}
+
+CASE(what_is_written_to_proc_is_kept, "proc(5): comm, oom_score_adj")
+{
+    char name[17] = { 0 };
+    CHECK(put("/proc/self/comm", "a name that is too long\n") == 24);
+    CHECK(prctl(PR_GET_NAME, name) == 0 && !strcmp(name, "a name that is "));
+    CHECK(put("/proc/self/oom_score_adj", "300\n") == 4 && !strcmp(line_of("/proc/self/oom_score_adj", ""), "300"));
+    CHECK_ERRNO(put("/proc/self/oom_score_adj", "1001"), EINVAL);
+    CHECK_ERRNO(put("/proc/self/oom_score_adj", "much"), EINVAL);
+    pid_t child = fork();
+    if (child == 0) _exit(strcmp(line_of("/proc/self/oom_score_adj", ""), "300") != 0);
+    CHECK(wait_status(child) == 0);
+    CHECK(put("/proc/self/stat", "1") == -1);
+}
+
+CASE(status_tells_the_umask, "proc(5): status")
+{
+    umask(027);
+    CHECK(!strcmp(line_of("/proc/self/status", "\nUmask:\t"), "0027"));
+}
+
+CASE(priorities_of_groups_and_users, "getpriority(2)")
+{
+    int p[2];
+    CHECK(setpgid(0, 0) == 0 && pipe(p) == 0);
+    pid_t child = fork();
+    if (child == 0) { char c; close(p[1]); read(p[0], &c, 1); _exit(getpriority(PRIO_PROCESS, 0) != 5); }
+    CHECK(setpriority(PRIO_PROCESS, child, 3) == 0 && getpriority(PRIO_PGRP, 0) == 0);
+    CHECK(setpriority(PRIO_PGRP, 0, 5) == 0 && getpriority(PRIO_PROCESS, child) == 5 && getpriority(PRIO_PROCESS, 0) == 5);
+    CHECK(getpriority(PRIO_PGRP, getpid()) == 5);
+    CHECK_ERRNO(getpriority(PRIO_PGRP, 0x7ffffff), ESRCH);
+    CHECK_ERRNO(setpriority(PRIO_USER, 4000000, 0), ESRCH);
+    CHECK_ERRNO(getpriority(3, 0), EINVAL);
+    close(p[1]);
+    CHECK(wait_status(child) == 0);
+}

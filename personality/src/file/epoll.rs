@@ -228,8 +228,8 @@ impl Epoll {
         &self,
         limit: usize,
         poll: &dyn Fn(&OpenFile) -> u32,
-        mut each: impl FnMut(u32, u64),
-    ) -> usize {
+        mut each: impl FnMut(u32, u64) -> Result<(), Errno>,
+    ) -> Result<usize, Errno> {
         let mut count = 0;
         // One turn looks at those that are listed now. When none of them is ready any more, looking at them may have listed others.
         while count == 0 {
@@ -239,7 +239,7 @@ impl Epoll {
             }
             for _ in 0..turn {
                 if count == limit {
-                    return count;
+                    return Ok(count);
                 }
                 let Some(interest) = self.ready.borrow_mut().pop_front() else { break };
                 interest.is_listed.set(false);
@@ -247,7 +247,12 @@ impl Epoll {
                 if mask == 0 {
                     continue;
                 }
-                each(mask, interest.data.get());
+                if let Err(errno) = each(mask, interest.data.get()) {
+                    // Nobody has been told of it, so it is the next that is.
+                    interest.is_listed.set(true);
+                    self.ready.borrow_mut().push_front(interest);
+                    return if count == 0 { Err(errno) } else { Ok(count) };
+                }
                 count += 1;
                 let events = interest.events.get();
                 if events & EPOLLONESHOT != 0 {
@@ -258,7 +263,7 @@ impl Epoll {
                 }
             }
         }
-        count
+        Ok(count)
     }
 
     /// What poll(2) says: whether a wait would return at once.

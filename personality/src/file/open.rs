@@ -294,9 +294,27 @@ impl OpenFile {
                 socket.send(source, &mut out, io.manner(non_blocking))
             }
             Object::Event(counter) => counter.write(source, non_blocking, io.waiter()),
-            Object::Text(_) => Ok(source.left()),
+            Object::Text(text) => self.write_text(source, text, io.task).map_err(Stop::from),
             _ => Err(Errno::EINVAL.into()),
         }
+    }
+
+    /// A write to a file of /proc is one whole word to it, wherever it is written.
+    fn write_text(
+        &self,
+        source: &mut Source<'_>,
+        text: &RefCell<Vec<u8>>,
+        task: &Task,
+    ) -> Result<usize, Errno> {
+        let Some(Kind::Proc(proc)) = self.node.as_ref().map(|node| &node.kind) else {
+            return Err(Errno::EINVAL);
+        };
+        let count = source.left();
+        let mut bytes = alloc::vec![0; count.min(4096)];
+        source.take(&mut bytes)?;
+        proc.write(&bytes, task)?;
+        *text.borrow_mut() = bytes;
+        Ok(count)
     }
 
     fn write_node(

@@ -89,6 +89,7 @@ pub(super) fn dup3(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
+    const O_ASYNC: u32 = 0x2000;
     const CHANGEABLE: u32 = O_APPEND | O_NONBLOCK | O_DIRECT;
     let file = call.file(0)?;
     let argument = call.argument(2);
@@ -118,13 +119,16 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
         }
         3 => Ok(u64::from(file.flags())),
         4 => {
+            if argument as u32 & O_ASYNC != 0 {
+                crate::gap!(call.system, "fcntl: signal-driven input");
+            }
             file.set_flags(file.flags() & !CHANGEABLE | argument as u32 & CHANGEABLE);
             Ok(0)
         }
         // F_GETLK, F_SETLK, F_SETLKW and their OFD forms.
         5 | 36 => query_lock(call, &file),
         command @ (6 | 7 | 37 | 38) => set_lock(call, &file, command),
-        // F_SETOWN, F_GETOWN, F_SETSIG, F_GETSIG: signals on input are not sent.
+        // F_SETOWN, F_GETOWN, F_SETSIG, F_GETSIG: signals on input are not sent, so there is neither an owner nor a signal.
         8 | 10 => {
             crate::gap!(call.system, "fcntl: signal-driven input");
             Err(Errno::EINVAL.into())

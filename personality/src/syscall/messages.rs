@@ -123,7 +123,7 @@ fn outgoing(call: &Call<'_>) -> Outgoing {
 
 /// Sends as long as it takes; a stream's progress outlives a wait.
 fn send(
-    call: &Call<'_>,
+    call: &mut Call<'_>,
     socket: &Rc<Socket>,
     file: &OpenFile,
     place: &Place,
@@ -131,6 +131,9 @@ fn send(
     mut out: Outgoing,
 ) -> Outcome {
     if flags & MSG_OOB != 0 {
+        if socket.is_tcp() {
+            crate::gap!(call.system, "send: MSG_OOB");
+        }
         return Err(Errno::EOPNOTSUPP.into());
     }
     let mut how = manner(call, file);
@@ -199,7 +202,7 @@ pub(super) fn sendto(call: &mut Call<'_>) -> Outcome {
 }
 
 fn send_message(
-    call: &Call<'_>,
+    call: &mut Call<'_>,
     socket: &Rc<Socket>,
     file: &OpenFile,
     at: u64,
@@ -293,7 +296,7 @@ fn read_identity(call: &Call<'_>, data: &[u8]) -> Result<Identity, Errno> {
 
 /// Receives; MSG_WAITALL goes on until everything is there.
 fn receive(
-    call: &Call<'_>,
+    call: &mut Call<'_>,
     socket: &Rc<Socket>,
     file: &OpenFile,
     place: &Place,
@@ -301,11 +304,15 @@ fn receive(
 ) -> Result<Received, Stop> {
     if flags & MSG_ERRQUEUE != 0 {
         // Errors are told as SO_ERROR; none is ever queued.
+        crate::gap!(call.system, "receive: MSG_ERRQUEUE");
         return Err(Errno::EAGAIN.into());
     }
     if flags & MSG_OOB != 0 {
-        let errno = if socket.is_tcp() { Errno::EINVAL } else { Errno::EOPNOTSUPP };
-        return Err(errno.into());
+        if !socket.is_tcp() {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        crate::gap!(call.system, "receive: MSG_OOB");
+        return Err(Errno::EINVAL.into());
     }
     let mut how = manner(call, file);
     how.non_blocking |= flags & MSG_DONTWAIT != 0;
@@ -371,7 +378,7 @@ fn result(socket: &Socket, received: &Received, flags: u64) -> u64 {
 }
 
 fn receive_message(
-    call: &Call<'_>,
+    call: &mut Call<'_>,
     socket: &Rc<Socket>,
     file: &OpenFile,
     at: u64,
@@ -434,7 +441,7 @@ pub(super) fn recvmsg(call: &mut Call<'_>) -> Outcome {
 pub(super) fn sendmmsg(call: &mut Call<'_>) -> Outcome {
     let (socket, file) = own(call, 0)?;
     let (at, flags) = (call.argument(1), call.argument(3));
-    each_message(call, call.argument(2).min(MAX_MESSAGES), |index| {
+    each_message(call, call.argument(2).min(MAX_MESSAGES), |call, index| {
         send_message(call, &socket, &file, at.wrapping_add(MMSGHDR * index), flags)
     })
 }
@@ -449,7 +456,7 @@ pub(super) fn recvmmsg(call: &mut Call<'_>) -> Outcome {
             super::time::deadline_after(call, timeout)
         }
     };
-    each_message(call, call.argument(2).min(MAX_MESSAGES), |index| {
+    each_message(call, call.argument(2).min(MAX_MESSAGES), |call, index| {
         if index > 0 && limit != u64::MAX && rt::clock::now() >= limit {
             return Err(Errno::EAGAIN.into());
         }
@@ -460,11 +467,15 @@ pub(super) fn recvmmsg(call: &mut Call<'_>) -> Outcome {
 }
 
 /// Does something for each message, and writes its length; how many were done outlives a wait.
-fn each_message(call: &Call<'_>, count: u64, mut one: impl FnMut(u64) -> Outcome) -> Outcome {
+fn each_message(
+    call: &mut Call<'_>,
+    count: u64,
+    one: impl Fn(&mut Call<'_>, u64) -> Outcome,
+) -> Outcome {
     let at = call.argument(1);
     let mut done = call.task.call.get().memo;
     while done < count {
-        match one(done) {
+        match one(call, done) {
             Ok(length) => {
                 guest::write(at.wrapping_add(MMSGHDR * done + MMSGHDR_LENGTH), &(length as u32))?;
                 done += 1;

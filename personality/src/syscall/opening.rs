@@ -165,6 +165,10 @@ fn finish_open(call: &mut Call<'_>, node: &Rc<Node>, flags: u32, path: &[u8]) ->
                 (_, false) if flags & O_ACCMODE != O_RDONLY => Object::Output(stream.clone()),
                 _ => return Err(Errno::EACCES.into()),
             },
+            Kind::Proc(proc) if flags & O_ACCMODE != O_RDONLY && proc.is_read_only() => {
+                crate::gap!(call.system, "open: a setting of the kernel for writing");
+                return Err(Errno::EROFS.into());
+            }
             Kind::Proc(proc) if !node.is_directory() => {
                 Object::Text(core::cell::RefCell::new(proc.text(call.system, call.task)?))
             }

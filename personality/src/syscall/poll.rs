@@ -286,13 +286,12 @@ fn wait_until(call: &mut Call<'_>, timeout: Option<u64>) -> Outcome {
     let next = epoll.tick();
     let limit = (count as usize).min(MAX_EVENTS);
     let mut at = call.argument(1);
-    let mut written = Ok(());
     let ready = epoll.take_ready(limit, &|file| mask_of(call, file), |events, data| {
         let [low, high] = [data as u32, (data >> 32) as u32];
-        written = written.and_then(|()| guest::write(at, &[events, low, high]));
+        guest::write(at, &[events, low, high])?;
         at += EVENT as u64;
-    });
-    written?;
+        Ok(())
+    })?;
     if ready > 0 {
         return Ok(ready as u64);
     }

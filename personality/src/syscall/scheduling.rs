@@ -6,7 +6,7 @@ use crate::{
     machine::guest,
     task::Process,
 };
-use alloc::rc::Rc;
+use alloc::{rc::Rc, vec::Vec};
 
 pub(super) fn sched_yield(_call: &mut Call<'_>) -> Outcome {
     rt::thread::yield_now();
@@ -96,25 +96,58 @@ pub(super) fn sched_rr_get_interval(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
-fn priority_target(call: &Call<'_>) -> Result<Rc<Process>, Errno> {
-    match call.argument(0) {
-        0 => process_or_own(call, call.int(1)),
-        1 | 2 => Ok(call.task.process.clone()),
-        _ => Err(Errno::EINVAL),
-    }
+/// Whom a call about priorities names: a process, the members of a group, or the processes of a user.
+fn priority_targets(call: &Call<'_>) -> Result<Vec<Rc<Process>>, Errno> {
+    let who = call.int(1);
+    let found = match call.int(0) {
+        0 => alloc::vec![process_or_own(call, who)?],
+        1 if who == 0 => call.system.processes.group(call.task.process.group.get()),
+        1 => call.system.processes.group(who),
+        2 => {
+            let user = match who {
+                0 => call.task.credentials().users[0],
+                who => who.cast_unsigned(),
+            };
+            let mut all = call.system.processes.all();
+            all.retain(|process| process.credentials.borrow().users[0] == user);
+            all
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    if found.is_empty() { Err(Errno::ESRCH) } else { Ok(found) }
 }
 
+/// The highest priority of those that are named.
 pub(super) fn getpriority(call: &mut Call<'_>) -> Outcome {
-    let process = priority_target(call)?;
-    Ok((20 - process.nice.get()) as u64)
+    let targets = priority_targets(call)?;
+    let least = targets.iter().map(|process| process.nice.get()).min().unwrap_or(0);
+    Ok((20 - least) as u64)
 }
 
+/// Whether the caller may change another process's priority: CAP_SYS_NICE is never held.
+fn may_reprioritise(call: &Call<'_>, process: &Process) -> bool {
+    let (own, other) = (call.task.credentials(), process.credentials.borrow());
+    let effective = own.users[1];
+    effective == other.users[0] || effective == other.users[1]
+}
+
+/// As in Linux every process is tried, and an error of one is told in the end.
 pub(super) fn setpriority(call: &mut Call<'_>) -> Outcome {
-    let process = priority_target(call)?;
     let nice = call.int(2).clamp(-20, 19);
-    if nice < process.nice.get() {
-        return Err(Errno::EACCES.into());
+    let mut result = Ok(0);
+    for process in priority_targets(call)? {
+        if !may_reprioritise(call, &process) {
+            result = Err(Errno::EPERM.into());
+        } else if nice < process.nice.get() {
+            result = Err(Errno::EACCES.into());
+        } else {
+            set_nice(&process, nice);
+        }
     }
+    result
+}
+
+fn set_nice(process: &Process, nice: i32) {
     process.nice.set(nice);
     for task in &*process.tasks.borrow() {
         // Each step of nice is worth a quarter, as in Linux.
@@ -124,7 +157,6 @@ pub(super) fn setpriority(call: &mut Call<'_>) -> Outcome {
         }
         let _ = task.thread.set_affinity(u64::MAX, (weight / 10).max(1));
     }
-    Ok(0)
 }
 
 pub(super) fn ioprio_get(_call: &mut Call<'_>) -> Outcome {

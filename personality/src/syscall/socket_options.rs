@@ -65,7 +65,8 @@ pub(super) fn setsockopt(call: &mut Call<'_>) -> Outcome {
         TCP | UDP | IP | IPV6 if socket.family.is_internet() => Err(Errno::ENOPROTOOPT),
         _ => Err(Errno::EOPNOTSUPP),
     };
-    if result == Err(Errno::ENOPROTOOPT) {
+    let is_filter = level == SOCKET && matches!(name, 26 | 27 | 50 | 51 | 52);
+    if result == Err(Errno::ENOPROTOOPT) || is_filter {
         crate::gap!(call.system, "setsockopt");
     }
     result.map(|()| 0).map_err(Into::into)

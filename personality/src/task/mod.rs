@@ -127,6 +127,8 @@ pub struct Process {
     pub no_new_privileges: Cell<bool>,
     /// Nice value.
     pub nice: Cell<i32>,
+    /// What was written to /proc/PID/oom_score_adj.
+    pub oom_adjustment: Cell<i32>,
     /// What personality(2) was told.
     pub execution_domain: Cell<u32>,
     /// Killed for lack of memory.

@@ -15,8 +15,8 @@ use alloc::{format, rc::Rc, string::String, vec::Vec};
 use entries::{Entry, NET, PROCESS_FILES, ROOT, SYS};
 pub use machine::cpu_count;
 use machine::machine_text;
-use process::process_text;
 pub use process::state_letter;
+use process::{process_text, write_process};
 
 /// Number of the file system.
 pub const DEVICE: u64 = 0x31;
@@ -74,7 +74,8 @@ fn node(place: Place, processes: &Rc<Processes>) -> Rc<Node> {
             (S_IFLNK | 0o777, 0x1_0000 + (*pid as u64) * 64 + 8 + name.len() as u64)
         }
         Place::Of(pid, name) => {
-            (S_IFREG | 0o444, 0x1_0000 + (*pid as u64) * 64 + 16 + name.len() as u64)
+            let mode = if matches!(*name, "comm" | "oom_score_adj") { 0o644 } else { 0o444 };
+            (S_IFREG | mode, 0x1_0000 + (*pid as u64) * 64 + 16 + name.len() as u64)
         }
         Place::Descriptor(pid, fd) => {
             (S_IFLNK | 0o700, 0x100_0000 + (*pid as u64) * 4096 + *fd as u64)
@@ -353,6 +354,30 @@ impl ProcNode {
         [working.as_slice(), b"/", path].concat()
     }
 
+    /// Whether nothing can be written: files of the whole compartment, which containers have on a read-only mount.
+    #[must_use]
+    pub const fn is_read_only(&self) -> bool {
+        matches!(self.place, Place::Text(_))
+    }
+
+    /// Writes to a file of a process.
+    ///
+    /// # Errors
+    /// `ESRCH` for a process that is gone, `EIO` for what cannot be written, and what the file says of the text.
+    pub fn write(&self, text: &[u8], task: &Task) -> Result<(), Errno> {
+        match &self.place {
+            Place::Of(pid, name) => write_process(name, &*self.owner(*pid)?, text, task),
+            _ => Err(Errno::EIO),
+        }
+    }
+
+    /// The process of a number, which may be a thread's.
+    fn owner(&self, pid: i32) -> Result<Rc<Process>, Errno> {
+        self.live(pid).or_else(|_| {
+            self.processes.task(pid).map(|task| task.process.clone()).ok_or(Errno::ESRCH)
+        })
+    }
+
     /// The text of a file, as it is now.
     ///
     /// # Errors
@@ -360,12 +385,7 @@ impl ProcNode {
     pub fn text(&self, system: &System, task: &Rc<Task>) -> Result<Vec<u8>, Errno> {
         match &self.place {
             Place::Text(name) => Ok(machine_text(name, system).into_bytes()),
-            Place::Of(pid, name) => {
-                let process = self.live(*pid).or_else(|_| {
-                    self.processes.task(*pid).map(|task| task.process.clone()).ok_or(Errno::ESRCH)
-                })?;
-                process_text(name, &process, system, task)
-            }
+            Place::Of(pid, name) => process_text(name, &self.owner(*pid)?, system, task),
             _ => Err(Errno::EINVAL),
         }
     }

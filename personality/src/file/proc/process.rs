@@ -44,17 +44,59 @@ pub(super) fn process_text(
             let pages = process.memory.borrow().total() >> 12;
             let _ = writeln!(out, "{pages} {pages} 0 0 0 {pages} 0");
         }
-        "status" => write_status(&mut out, process),
+        "status" => write_status(&mut out, process, system),
         "maps" | "smaps" => write_maps(&mut out, process, name == "smaps"),
         "limits" => write_limits(&mut out, process),
         "cgroup" => out.push_str("0::/\n"),
         "mounts" => return Ok(super::mounts::mounts(system)),
         "mountinfo" => return Ok(super::mounts::mountinfo(system)),
-        "oom_score" | "oom_score_adj" | "wchan" => out.push_str("0\n"),
+        "oom_score_adj" => {
+            let _ = writeln!(out, "{}", process.oom_adjustment.get());
+        }
+        "oom_score" | "wchan" => out.push_str("0\n"),
         "fdinfo" => out.push_str("pos:\t0\nflags:\t02\n"),
         _ => return Err(Errno::EINVAL),
     }
     Ok(out.into_bytes())
+}
+
+/// Writes to a file of /proc/PID: `comm` and `oom_score_adj` can be changed.
+///
+/// # Errors
+/// `EINVAL` for what is no number or for another process's name, `EACCES` for less than there is (CAP_SYS_RESOURCE is never held), `EIO` for other files.
+pub(super) fn write_process(
+    name: &str,
+    process: &Process,
+    text: &[u8],
+    task: &Task,
+) -> Result<(), Errno> {
+    match name {
+        "comm" if process.pid != task.process.pid => Err(Errno::EINVAL),
+        "comm" => {
+            let mut name = [0; 16];
+            let text = text.strip_suffix(b"\n").unwrap_or(text);
+            for (place, byte) in name.iter_mut().take(15).zip(text) {
+                *place = *byte;
+            }
+            if let Some(first) = process.tasks.borrow().first() {
+                first.name.set(name);
+            }
+            Ok(())
+        }
+        "oom_score_adj" => {
+            let text = core::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+            let value: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+            if !(-1000..=1000).contains(&value) {
+                return Err(Errno::EINVAL);
+            }
+            if value < process.oom_adjustment.get() {
+                return Err(Errno::EACCES);
+            }
+            process.oom_adjustment.set(value);
+            Ok(())
+        }
+        _ => Err(Errno::EIO),
+    }
 }
 
 fn environment(process: &Rc<Process>, task: &Rc<Task>) -> Result<Vec<u8>, Errno> {
@@ -125,7 +167,7 @@ fn write_stat(out: &mut String, process: &Process) {
     );
 }
 
-fn write_status(out: &mut String, process: &Process) {
+fn write_status(out: &mut String, process: &Process, system: &System) {
     let credentials = process.credentials.borrow();
     let [r, e, s, f] = credentials.users;
     let [gr, ge, gs, gf] = credentials.groups;
@@ -140,13 +182,18 @@ fn write_status(out: &mut String, process: &Process) {
     };
     let total = process.memory.borrow().total() >> 10;
     let actions = process.actions.borrow().clone();
-    let mask = process.tasks.borrow().first().map_or(0, |task| task.mask.get());
+    let (mask, umask) = process
+        .tasks
+        .borrow()
+        .first()
+        .map_or((0, 0o022), |task| (task.mask.get(), task.place().mask.get()));
+    let cpus = super::cpu_count(&system.budget);
     let caught = (1..=64_u8)
         .filter(|signo| actions.get(*signo).handler > 1)
         .fold(0_u64, |set, signo| set | 1 << (signo - 1));
     let _ = writeln!(
         out,
-        "Name:\t{}\nUmask:\t0022\nState:\t{state} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\nPPid:\t{}\nTracerPid:\t0\nUid:\t{r}\t{e}\t{s}\t{f}\nGid:\t{gr}\t{ge}\t{gs}\t{gf}\nFDSize:\t64\nGroups:\t{} \nNStgid:\t{pid}\nNSpid:\t{pid}\nVmPeak:\t{total:8} kB\nVmSize:\t{total:8} kB\nVmRSS:\t{total:8} kB\nThreads:\t{}\nSigQ:\t0/63000\nSigPnd:\t0000000000000000\nShdPnd:\t{:016x}\nSigBlk:\t{mask:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{caught:016x}\nCapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{}\nSeccomp:\t0\nCpus_allowed:\t1\nCpus_allowed_list:\t0",
+        "Name:\t{}\nUmask:\t{umask:04o}\nState:\t{state} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\nPPid:\t{}\nTracerPid:\t0\nUid:\t{r}\t{e}\t{s}\t{f}\nGid:\t{gr}\t{ge}\t{gs}\t{gf}\nFDSize:\t64\nGroups:\t{} \nNStgid:\t{pid}\nNSpid:\t{pid}\nVmPeak:\t{total:8} kB\nVmSize:\t{total:8} kB\nVmRSS:\t{total:8} kB\nThreads:\t{}\nSigQ:\t0/63000\nSigPnd:\t0000000000000000\nShdPnd:\t{:016x}\nSigBlk:\t{mask:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{caught:016x}\nCapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{}\nSeccomp:\t0\nCpus_allowed:\t{:x}\nCpus_allowed_list:\t{}",
         String::from_utf8_lossy(&comm(process)),
         process.parent.get(),
         groups.join(" "),
@@ -158,6 +205,8 @@ fn write_status(out: &mut String, process: &Process) {
         credentials.effective,
         credentials.bounding,
         u8::from(process.no_new_privileges.get()),
+        (1_u64 << cpus) - 1,
+        if cpus == 1 { String::from("0") } else { format!("0-{}", cpus - 1) },
         pid = process.pid,
     );
 }
