@@ -1,8 +1,10 @@
-//! CPython's own test suite (Debian's `libpython3.11-testsuite`), one file at a time, on this computer's Linux and in a compartment.
+//! CPython's own test suite (Debian's `libpython3.11-testsuite`), on this computer's Linux and in a compartment a file.
 //!
-//! A file counts when it passes on Linux within the time limit. Results are kept in `target/cpython/results.json`, so that an interrupted run can go on. Files
-//! that do not pass in a compartment are named in `tests/cpython/known-gaps.txt`, each with its cause; a gap that has closed must leave that list, so it only
-//! shrinks. `tests/cpython/quick.txt` names the files that run among the other suites.
+//! A file counts when it passes on Linux within the time limit. `tests/cpython/linux.json` keeps how each file ends there; what it lacks is run here, and
+//! `--record` runs the chosen files here anew and writes them down. Some files run at the same time, each in a compartment of its own on one machine. A file's
+//! result is kept in `target/cpython/results/FILE.json`, so that an interrupted run can go on. Files that do not pass in a compartment are named in
+//! `tests/cpython/known-gaps.txt`, each with its cause; a gap that has closed must leave that list, so it only shrinks. `tests/cpython/quick.txt` names the
+//! files that run among the other suites.
 
 use super::{Tally, container};
 use crate::{debian, demo::Mett};
@@ -11,8 +13,13 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     str::FromStr,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
     time::Instant,
 };
 
@@ -27,9 +34,10 @@ const PACKAGES: &[&str] = &[
 ];
 /// Where the tests are in the image.
 const TESTS: &str = "usr/lib/python3.11/test";
-/// Seconds a file may take on Linux. An emulated computer is given more: how fast it is says nothing about what works.
-const LIMIT: u64 = 60;
-const EMULATED_LIMIT: u64 = 240;
+/// Seconds a file may take, on both systems.
+const LIMIT: u64 = 240;
+/// Files at the same time: one more than the emulated CPUs that most computers give, as tests sleep and wait a lot.
+const AT_ONCE: usize = 3;
 
 /// Every `count`th file from the `index`th, from 1.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +71,8 @@ pub(super) struct Which<'a> {
     pub(super) shard: Shard,
     /// Only those without a result.
     pub(super) resume: bool,
+    /// Run on Linux anew, and keep how that ends in the tree.
+    pub(super) record: bool,
 }
 
 /// What became of a file.
@@ -84,31 +94,70 @@ pub(super) fn run(root: &Path, mett: &Mett, which: &Which<'_>, tally: &mut Tally
     let files = debian::root(&root.join("target/debian"), "cpython", PACKAGES)?;
     let lists = root.join("tests/cpython");
     let quick = names(&fs::read_to_string(lists.join("quick.txt"))?);
-    let gaps = names(&fs::read_to_string(lists.join("known-gaps.txt"))?);
-    let chosen = choose(all(&files)?, &quick, which)?;
+    let gaps: BTreeSet<String> =
+        names(&fs::read_to_string(lists.join("known-gaps.txt"))?).into_iter().collect();
+    let mut chosen = choose(&all(&files)?, &quick, which)?;
     let image = "test-cpython:latest";
     mett.output(&["image", "import", &format!("rootfs:{}", files.display()), image])?;
-    let folder = root.join("target/cpython");
-    fs::create_dir_all(folder.join("output"))?;
-    let mut results = read(&folder.join("results.json"))?;
-    for name in chosen {
-        if which.resume && results.contains_key(&name) {
-            continue;
-        }
-        let result = file(&files, mett, image, &name, &folder.join("output"))?;
-        println!("     {name}: {result:?}");
-        if result.linux == Some(0) {
-            tally.case(&format!("cpython {name}"), judge(&result, gaps.contains(&name)));
-        }
-        results.insert(name, result);
-        fs::write(folder.join("results.json"), serde_json::to_vec_pretty(&results)?)?;
+    let (kept, output) = (root.join("target/cpython/results"), root.join("target/cpython/output"));
+    fs::create_dir_all(&kept)?;
+    fs::create_dir_all(&output)?;
+    if which.resume {
+        chosen.retain(|name| !kept.join(format!("{name}.json")).exists());
     }
-    println!("{}", summary(&results));
+    let path = lists.join("linux.json");
+    let mut recorded = record(&path)?;
+    if which.record {
+        recorded.retain(|name, _| !chosen.contains(name));
+    }
+    let known = recorded.clone();
+    side_by_side(
+        &chosen,
+        |name| file(&files, mett, image, name, known.get(name).copied(), &output),
+        |name, result| {
+            let result = result?;
+            recorded.insert(name.to_owned(), result.linux);
+            println!("     {name}: {result:?}");
+            if result.linux == Some(0) {
+                tally.case(&format!("cpython {name}"), judge(&result, gaps.contains(name)));
+            }
+            let path = kept.join(format!("{name}.json"));
+            fs::write(path, serde_json::to_vec_pretty(&result)?).map_err(Into::into)
+        },
+    )?;
+    if which.record {
+        fs::write(&path, serde_json::to_vec_pretty(&recorded)?)?;
+    }
+    println!("{}", summary(&read(&kept)?));
     Ok(())
 }
 
+/// Does the work of every name, some at a time and in their order; what becomes of each is told as it comes. The first error of that is the end.
+fn side_by_side<T: Send>(
+    names: &[String],
+    work: impl Fn(&str) -> T + Sync,
+    mut tell: impl FnMut(&str, T) -> Result<()>,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let (sender, done) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(names.len()) {
+            let (sender, next, work) = (sender.clone(), &next, &work);
+            scope.spawn(move || {
+                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if sender.send((name, work(name))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        done.into_iter().try_for_each(|(name, result)| tell(name, result))
+    })
+}
+
 /// The first word of every line that is no comment.
-fn names(text: &str) -> BTreeSet<String> {
+fn names(text: &str) -> Vec<String> {
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_whitespace().next())
@@ -132,41 +181,63 @@ fn all(files: &Path) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-fn choose(
-    all: BTreeSet<String>,
-    quick: &BTreeSet<String>,
-    which: &Which<'_>,
-) -> Result<Vec<String>> {
-    if let Some(missing) = quick.iter().find(|name| !all.contains(*name)) {
+/// The chosen files: those of the quick list in its order.
+fn choose(all: &BTreeSet<String>, quick: &[String], which: &Which<'_>) -> Result<Vec<String>> {
+    // Of a package one file may be named: PACKAGE.FILE.
+    let is_there = |name: &String| name.split('.').next().is_some_and(|file| all.contains(file));
+    if let Some(missing) = quick.iter().find(|name| !is_there(name)) {
         bail!("the quick list names {missing}, which the suite does not have");
     }
-    let chosen: Vec<String> = all
+    let candidates: Vec<&String> =
+        if which.is_listed { quick.iter().collect() } else { all.iter().collect() };
+    let chosen: Vec<String> = candidates
         .into_iter()
-        .filter(|name| !which.is_listed || quick.contains(name))
         .filter(|name| name.contains(which.filter))
         .skip(which.shard.index - 1)
         .step_by(which.shard.count)
+        .cloned()
         .collect();
     ensure!(!chosen.is_empty(), "no file is chosen");
     Ok(chosen)
 }
 
-fn read(path: &PathBuf) -> Result<Results> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is no results file", path.display())),
-        Err(_) => Ok(Results::new()),
+/// The results that are kept in a folder.
+fn read(kept: &Path) -> Result<Results> {
+    let mut results = Results::new();
+    for entry in fs::read_dir(kept)? {
+        let path = entry?.path();
+        let result = serde_json::from_slice(&fs::read(&path)?)
+            .with_context(|| format!("{} is no result", path.display()))?;
+        results.insert(path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), result);
     }
+    Ok(results)
 }
 
-fn file(files: &Path, mett: &Mett, image: &str, name: &str, kept: &Path) -> Result<FileResult> {
+/// How files end on Linux, as the tree has it.
+fn record(path: &Path) -> Result<BTreeMap<String, Option<i32>>> {
+    let Ok(bytes) = fs::read(path) else { return Ok(BTreeMap::new()) };
+    serde_json::from_slice(&bytes).with_context(|| format!("{} is no record", path.display()))
+}
+
+/// Runs a file in a compartment if it passes on Linux; `recorded` is how it ends there if that is known.
+fn file(
+    files: &Path,
+    mett: &Mett,
+    image: &str,
+    name: &str,
+    recorded: Option<Option<i32>>,
+    kept: &Path,
+) -> Result<FileResult> {
     let command = ["/usr/bin/python3", "-m", "test", "--tempdir", "/tmp", name];
-    let theirs = container::linux(files, &command, LIMIT)?;
-    let mut result = FileResult { linux: theirs.status.code(), ours: None, seconds: 0 };
+    let linux = match recorded {
+        Some(status) => status,
+        None => container::linux(files, &command, LIMIT)?.status.code(),
+    };
+    let mut result = FileResult { linux, ours: None, seconds: 0 };
     if result.linux == Some(0) {
         let begin = Instant::now();
         let container = format!("cpython-{name}");
-        let ours = container::compartment(mett, image, &container, &command, EMULATED_LIMIT)?;
+        let ours = container::compartment(mett, image, &container, &command, LIMIT)?;
         result.ours = ours.status.code();
         result.seconds = begin.elapsed().as_secs();
         fs::write(kept.join(name), container::text(&ours))?;
@@ -207,8 +278,8 @@ mod tests {
         let mut found = BTreeSet::new();
         for index in 1..=2 {
             let shard = format!("{index}/2").parse().unwrap();
-            let which = Which { is_listed: false, filter: "", shard, resume: false };
-            found.extend(choose(all.clone(), &BTreeSet::new(), &which).unwrap());
+            let which = Which { is_listed: false, filter: "", shard, resume: false, record: false };
+            found.extend(choose(&all, &[], &which).unwrap());
         }
         assert_eq!(found, all);
         assert!("0/2".parse::<Shard>().is_err() && "3/2".parse::<Shard>().is_err());
@@ -223,6 +294,28 @@ mod tests {
 
     #[test]
     fn lists_have_comments_and_causes() {
-        assert_eq!(names("# why\ntest_a  because\n\ntest_b\n"), set(&["test_a", "test_b"]));
+        assert_eq!(names("# why\ntest_b  because\n\ntest_a\n"), ["test_b", "test_a"]);
+    }
+
+    #[test]
+    fn the_quick_list_keeps_its_order() {
+        let shard = "1/1".parse().unwrap();
+        let which = Which { is_listed: true, filter: "", shard, resume: false, record: false };
+        let quick = names("test_c\ntest_a\n");
+        assert_eq!(choose(&set(&["test_a", "test_b", "test_c"]), &quick, &which).unwrap(), quick);
+        assert!(choose(&set(&["test_a"]), &quick, &which).is_err());
+    }
+
+    #[test]
+    fn work_side_by_side_is_done_once_and_stops_at_an_error() {
+        let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+        let mut told = BTreeSet::new();
+        side_by_side(&names, str::len, |name, length| {
+            ensure!(length == name.len() && told.insert(name.to_owned()), "twice");
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(told.len(), names.len());
+        assert!(side_by_side(&names, str::len, |_, _| bail!("enough")).is_err());
     }
 }

@@ -25,7 +25,7 @@ pub(crate) use tally::Tally;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, busybox, debian, cpython, cli, dist, bench, tcb, check. If none is named all but debian, cpython and dist, and with --long those too.
+    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, busybox, debian, cpython, cli, dist, bench, tcb, check. If none is named all but debian and dist, and with --long those too.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// Lives of the soak among the attacks, on each machine: 20000 is a long one.
@@ -37,12 +37,18 @@ pub(crate) struct Arguments {
     /// Also what takes long (every suite; in the suite cli 2,000 starts in a row).
     #[arg(long)]
     long: bool,
+    /// Of the suite cpython, run only the files of its quick list, as if no suite were named.
+    #[arg(long)]
+    quick: bool,
     /// Of the suite cpython, run every Nth file from the Ith (from 1): I/N.
     #[arg(long, default_value = "1/1")]
     shard: cpython::Shard,
     /// Of the suite cpython, keep the results that are there.
     #[arg(long)]
     resume: bool,
+    /// Of the suite cpython, run the files on this Linux anew and keep in the tree how that ends.
+    #[arg(long)]
+    record: bool,
 }
 
 /// A suite adds what it ran to the tally; an error counts as one failure.
@@ -63,10 +69,11 @@ const SUITES: &[Suite] = &[
     ("cpython", |root, arguments, tally| {
         let which = cpython::Which {
             // By itself the suite is all of CPython's; among the others, the list that is quick enough.
-            is_listed: arguments.suite.is_empty(),
+            is_listed: arguments.quick || (arguments.suite.is_empty() && !arguments.long),
             filter: &arguments.filter,
             shard: arguments.shard,
             resume: arguments.resume,
+            record: arguments.record,
         };
         cpython::run(root, &mett(root)?, &which, tally)
     }),
@@ -95,7 +102,7 @@ const SUITES: &[Suite] = &[
 ];
 
 /// Suites that run only when they are named: they need minutes, and other people's packages.
-const ON_DEMAND: [&str; 3] = ["debian", "cpython", "dist"];
+const ON_DEMAND: [&str; 2] = ["debian", "dist"];
 
 /// Runs the chosen suites; an error when anything failed or nothing ran.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
