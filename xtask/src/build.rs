@@ -2,8 +2,8 @@
 
 use crate::{
     module::{self, Composition},
-    setup::TARGET,
     symbols,
+    toolchain::{TARGET, Toolchain},
 };
 use anyhow::{Context, Result, bail, ensure};
 use std::{
@@ -98,12 +98,8 @@ pub(crate) fn release(root: &Path) -> PathBuf {
 
 /// The cargo command for the machine's target.
 pub(crate) fn cargo(root: &Path, verb: &str) -> Command {
-    let mut command = Command::new("cargo");
-    command.arg(verb).args(["--release", "--target", TARGET]).current_dir(root);
-    command.env("RUSTFLAGS", FLAGS).env("CARGO_TARGET_DIR", root.join("target"));
-    if std::env::var_os("METT_BUILD_STD").is_some() {
-        command.args(["-Zbuild-std=core,alloc"]).env("RUSTC_BOOTSTRAP", "1");
-    }
+    let mut command = Toolchain::of(root).cargo(verb, FLAGS);
+    command.arg("--release").current_dir(root).env("CARGO_TARGET_DIR", root.join("target"));
     command
 }
 

@@ -2,8 +2,11 @@
 //!
 //! Owns: the house rules that no other tool knows. Each rule names the file and line it found.
 
-use crate::{build, documents, setup, tcb};
-use anyhow::{Context, Result, bail};
+use crate::{
+    build, documents, setup, tcb,
+    toolchain::{TARGET, Toolchain},
+};
+use anyhow::{Context, Result, bail, ensure};
 use std::{fs, path::Path, process::Command};
 
 /// A file may have this many lines.
@@ -76,6 +79,10 @@ fn lints_host(root: &Path) -> Result<()> {
 }
 
 fn lints_machine(root: &Path) -> Result<()> {
+    ensure!(
+        Toolchain::of(root) == Toolchain::Rustup,
+        "the lints of the machine's programs need rustup's target {TARGET}; Debian's compiler can only build them"
+    );
     let mut command = build::cargo(root, "clippy");
     command.args(["--quiet", "--bins", "--lib"]);
     for package in [

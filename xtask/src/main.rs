@@ -17,6 +17,7 @@ mod setup;
 mod symbols;
 mod tcb;
 mod test;
+mod toolchain;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};

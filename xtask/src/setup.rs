@@ -1,13 +1,11 @@
 //! Sets up a computer: says what is missing and why, installs it, or says exactly what to type.
 
+use crate::toolchain;
 use anyhow::{Context, Result, bail};
 use std::{
     path::Path,
     process::{Command, Stdio},
 };
-
-/// Target of every program that runs on the machine.
-pub(crate) const TARGET: &str = "x86_64-unknown-none";
 
 /// A Debian package, how to see that it is there, and why it is needed.
 struct Need {
@@ -59,7 +57,7 @@ const NEEDS: &[Need] = &[
 
 /// Installs what is missing; an error tells what to type where it may not.
 pub(crate) fn run(root: &Path, tests: bool) -> Result<()> {
-    target(root)?;
+    toolchain::ensure_installed(root)?;
     let missing: Vec<&Need> =
         NEEDS.iter().filter(|need| (tests || !need.tests_only) && !need.probe.is_there()).collect();
     if missing.is_empty() {
@@ -82,24 +80,6 @@ impl Probe {
             }
             Self::File(path) => Path::new(path).exists(),
         }
-    }
-}
-
-/// The bare-metal target, through rustup.
-fn target(root: &Path) -> Result<()> {
-    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).current_dir(root).output();
-    let sysroot = sysroot.context("rustc cannot be started; install Rust with rustup")?;
-    let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
-    if Path::new(&sysroot).join("lib/rustlib").join(TARGET).is_dir() {
-        return Ok(());
-    }
-    eprintln!("Installing the Rust target {TARGET}: the machine's programs are built for it.");
-    let status = Command::new("rustup").args(["target", "add", TARGET]).current_dir(root).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        _ => bail!(
-            "the target {TARGET} cannot be had through rustup; install Debian's packages rustc-web, cargo-web, rust-web-src and lld and set METT_BUILD_STD=1 to build core and alloc from source"
-        ),
     }
 }
 

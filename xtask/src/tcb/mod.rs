@@ -5,7 +5,7 @@
 
 mod source;
 
-use crate::{build, setup::TARGET};
+use crate::{build, toolchain::TARGET};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use source::Count;
