@@ -1,7 +1,11 @@
 //! `mett update`.
 
 use super::{each, tenant::Limits};
-use crate::{client::ask, error::Result, units};
+use crate::{
+    client::ask,
+    error::{CliError, Result},
+    units,
+};
 use clap::Args;
 use contract::compartments::Budget;
 use daemon::api::Request;
@@ -29,6 +33,9 @@ impl Update {
             threads: self.pids_limit,
             ..self.limits.budget()?
         };
+        if budget == Budget::default() {
+            return Err(CliError::Usage("update: no limit is given that is to change".to_owned()));
+        }
         each(&self.containers, |container| {
             ask(Request::Update { container: container.to_owned(), budget: budget.clone() })?;
             say!("{container}");

@@ -46,8 +46,17 @@ impl Tenants {
         Ok(Self { path, all: tokio::sync::Mutex::new(all) })
     }
 
-    fn save(&self, all: &BTreeMap<String, Tenant>) -> io::Result<()> {
-        home::write_json(&self.path, all)
+    /// Changes the tenants; nothing has changed when that cannot be written down.
+    fn commit(
+        &self,
+        all: &mut BTreeMap<String, Tenant>,
+        change: impl FnOnce(&mut BTreeMap<String, Tenant>),
+    ) -> io::Result<()> {
+        let mut changed = all.clone();
+        change(&mut changed);
+        home::write_json(&self.path, &changed)?;
+        *all = changed;
+        Ok(())
     }
 }
 
@@ -96,11 +105,18 @@ impl Daemon {
         }
         let id = all.values().map(|tenant| tenant.id).max().unwrap_or(0).saturating_add(1);
         let tenant = Tenant { id, budget: budget.clone().into() };
-        if let Some(machine) = self.machine.running().await {
-            settle(&machine, &tenant).await?;
+        let machine = self.machine.running().await;
+        if let Some(machine) = &machine {
+            settle(machine, &tenant).await?;
         }
-        all.insert(name.to_owned(), tenant);
-        Ok(self.tenants.save(&all)?)
+        let result = self.tenants.commit(&mut all, |all| {
+            all.insert(name.to_owned(), tenant);
+        });
+        if let (Err(_), Some(machine)) = (&result, &machine) {
+            // The number will be another tenant's.
+            forget(machine, id).await?;
+        }
+        Ok(result?)
     }
 
     /// Whether a container may be made in a tenant.
@@ -135,14 +151,29 @@ impl Daemon {
     pub async fn update_tenant(&self, name: &str, budget: &Budget) -> Result<(), DaemonError> {
         check(budget)?;
         let mut all = self.tenants.all.lock().await;
-        let tenant =
-            all.get_mut(name).ok_or_else(|| DaemonError::UnknownTenant(name.to_owned()))?;
-        if let Some(machine) = self.machine.running().await {
-            settle(&machine, tenant).await?;
-            ask(&machine, &Request::UpdateTenant { id: tenant.id, budget: budget.clone() }).await?;
+        let before =
+            all.get(name).cloned().ok_or_else(|| DaemonError::UnknownTenant(name.to_owned()))?;
+        let mut after = before.clone();
+        after.budget.update(budget);
+        self.tenants.commit(&mut all, |all| {
+            all.insert(name.to_owned(), after);
+        })?;
+        let Some(machine) = self.machine.running().await else { return Ok(()) };
+        let result = match settle(&machine, &before).await {
+            Ok(()) => {
+                ask(&machine, &Request::UpdateTenant { id: before.id, budget: budget.clone() })
+                    .await
+                    .map(|_| ())
+            }
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            // What the machine refuses is not written down either.
+            self.tenants.commit(&mut all, |all| {
+                all.insert(name.to_owned(), before);
+            })?;
         }
-        tenant.budget.update(budget);
-        Ok(self.tenants.save(&all)?)
+        result
     }
 
     /// Removes a tenant, with `force` its containers too.
@@ -166,8 +197,10 @@ impl Daemon {
         if let Some(machine) = self.machine.running().await {
             forget(&machine, tenant.id).await?;
         }
-        all.remove(name);
-        Ok(self.tenants.save(&all)?)
+        // A machine that has forgotten it learns of it again with its next container.
+        Ok(self.tenants.commit(&mut all, |all| {
+            all.remove(name);
+        })?)
     }
 
     fn members(&self, name: &str) -> Vec<Arc<Container>> {

@@ -140,6 +140,7 @@ fn tell(home: &Home<'_>) -> Result<()> {
     home.run(&["top", "told"]).has("sleep 1000")?;
     home.run(&["update", "-m", "64m", "--pids-limit", "50", "told"]).succeeds()?;
     home.run(&["update", "--cpus", "99", "told"]).refuses(125, "the machine has")?;
+    home.run(&["update", "told"]).refuses(125, "no limit is given")?;
     home.run(&["stats", "--no-stream"]).has("64.0MiB")?;
     let stats = home.run(&["stats", "--no-stream", "--format", "json", "told"]);
     stats.succeeds()?;

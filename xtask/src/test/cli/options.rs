@@ -148,8 +148,46 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         home.run(&["ps", "-a", "--format", "json"]).has(r#""Labels":{"a":"b"}"#)?;
         home.run(&["rm", "labelled"]).succeeds()
     });
+    cases.case("a list is of those that a filter admits", filters);
     cases.case("nothing is left behind", |home| home.run(&["ps", "-aq"]).is(0, "", ""));
     Ok(())
+}
+
+fn filters(home: &Home<'_>) -> Result<()> {
+    home.sleeper("awake")?;
+    for (name, labels) in [("first", ["a=1", "b=1"]), ("second", ["a=2", "b=1"])] {
+        let [one, other] = labels;
+        home.run(&["create", "--name", name, "--label", one, "--label", other, IMAGE])
+            .succeeds()?;
+    }
+    let rows: &[(&[&str], &[&str])] = &[
+        (&["label=a"], &["first", "second"]),
+        (&["label=a=2"], &["second"]),
+        (&["label=a=1", "label=b=1"], &["first"]),
+        (&["label=a=1", "label=a=2"], &[]),
+        (&["name=fir", "name=sec"], &["first", "second"]),
+        (&["status=created", "label=a=1"], &["first"]),
+        (&["status=running"], &["awake"]),
+        (&["ancestor=shell", "name=awake"], &["awake"]),
+        (&["id=zz"], &[]),
+    ];
+    for (filters, expected) in rows {
+        let mut arguments = vec!["ps", "-a", "--format", "json"];
+        filters.iter().for_each(|filter| arguments.extend(["-f", filter]));
+        let outcome = home.run(&arguments);
+        outcome.succeeds()?;
+        let mut names = Vec::new();
+        for line in outcome.text().lines() {
+            let value: serde_json::Value = serde_json::from_str(line)?;
+            names.push(value["Names"].as_str().unwrap_or_default().to_owned());
+        }
+        names.sort();
+        ensure!(names == *expected, "{filters:?} admits {names:?}");
+    }
+    home.run(&["ps", "-q", "--filter", "status=created"]).has("\n")?;
+    home.run(&["ps", "--filter", "colour=red"]).refuses(125, "unknown filter")?;
+    home.run(&["ps", "--filter", "status=tired"]).refuses(125, "unknown state")?;
+    home.run(&["rm", "-f", "awake", "first", "second"]).succeeds()
 }
 
 fn environment_file(home: &Home<'_>) -> Result<()> {

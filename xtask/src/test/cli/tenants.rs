@@ -6,6 +6,7 @@ use super::{
 };
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use std::fs;
 
 /// Writes into memory until nothing more is to be had, and then stays.
 const FILL: &str = "dd if=/dev/zero of=/tmp/fill bs=64k 2>/dev/null; echo full; exec sleep 1000";
@@ -18,6 +19,7 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     cases.case("the containers of a tenant together stay within its memory", memory);
     cases.case("the containers of a tenant together stay within its bandwidth", bandwidth);
     cases.case("a tenant with containers is removed only by force", removal);
+    cases.case("what cannot be written down does not change", unwritten);
     cases.case("tenants survive the machine's stop", |home| {
         home.run(&["tenant", "create", "--memory", "64m", "kept"]).succeeds()?;
         home.run(&["machine", "stop", "--force"]).succeeds()?;
@@ -26,6 +28,26 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         home.run(&["tenant", "rm", "kept"]).is(0, "kept\n", "")
     });
     Ok(())
+}
+
+/// With a directory in the place of the tenants' file, nothing can be written.
+fn unwritten(home: &Home<'_>) -> Result<()> {
+    home.run(&["tenant", "create", "--memory", "64m", "firm"]).succeeds()?;
+    let (file, aside) = (home.path.join("tenants.json"), home.path.join("aside"));
+    fs::rename(&file, &aside)?;
+    fs::create_dir_all(file.join("in the way"))?;
+    home.run(&["tenant", "create", "--memory", "32m", "lost"]).refuses(125, "cannot be written")?;
+    home.run(&["tenant", "update", "--memory", "32m", "firm"]).refuses(125, "cannot be written")?;
+    home.run(&["tenant", "rm", "firm"]).refuses(125, "cannot be written")?;
+    home.run(&["tenant", "inspect", "lost"]).refuses(1, "lost")?;
+    ensure!(number(home, "firm", "MemoryLimit")? == 64 << 20, "half a change");
+    fs::remove_dir_all(&file)?;
+    fs::rename(&aside, &file)?;
+    // The machine has not kept the number of the one that was lost for it.
+    home.run(&["tenant", "create", "--memory", "48m", "next"]).succeeds()?;
+    home.shell(&["--tenant", "next"], "true").succeeds()?;
+    ensure!(number(home, "next", "MemoryLimit")? == 48 << 20, "another tenant's limit");
+    home.run(&["tenant", "rm", "firm", "next"]).is(0, "firm\nnext\n", "")
 }
 
 /// A tenant, as `mett tenant inspect` describes it.
