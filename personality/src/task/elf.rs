@@ -42,7 +42,7 @@ struct Segment {
 
 /// What an ELF file says, checked.
 #[derive(Debug)]
-pub(super) struct Elf {
+pub struct Elf {
     pub(super) is_fixed: bool,
     pub(super) entry: u64,
     segments: Vec<Segment>,
@@ -54,7 +54,15 @@ pub(super) struct Elf {
 
 impl Elf {
     pub(super) fn parse(node: &Node) -> Result<Self, Errno> {
-        let head = read_at(node, 0, 64)?;
+        Self::decode(|offset, length| read_at(node, offset, length))
+    }
+
+    /// Checks what a file says that is read by a function: as many bytes from an offset as there are, at most so many.
+    ///
+    /// # Errors
+    /// `ENOEXEC` for what is no program of this processor, and those of the function.
+    pub fn decode(read: impl Fn(u64, usize) -> Result<Vec<u8>, Errno>) -> Result<Self, Errno> {
+        let head = read(0, 64)?;
         let is_elf = head.len() == 64 && head.starts_with(b"\x7fELF\x02\x01");
         let kind = number(&head, 16, 2);
         if !is_elf || (kind != ET_EXEC && kind != ET_DYN) || number(&head, 18, 2) != EM_X86_64 {
@@ -65,7 +73,7 @@ impl Elf {
         if size != 56 || count == 0 || count > MAX_HEADERS {
             return Err(Errno::ENOEXEC);
         }
-        let headers = read_at(node, table, (count * size) as usize)?;
+        let headers = read(table, (count * size) as usize)?;
         if headers.len() as u64 != count * size {
             return Err(Errno::ENOEXEC);
         }
@@ -79,12 +87,17 @@ impl Elf {
             stack_executable: false,
         };
         for header in headers.chunks_exact(56) {
-            elf.header(node, header, table)?;
+            elf.header(&read, header, table)?;
         }
         if elf.segments.is_empty() { Err(Errno::ENOEXEC) } else { Ok(elf) }
     }
 
-    fn header(&mut self, node: &Node, header: &[u8], table: u64) -> Result<(), Errno> {
+    fn header(
+        &mut self,
+        read: impl Fn(u64, usize) -> Result<Vec<u8>, Errno>,
+        header: &[u8],
+        table: u64,
+    ) -> Result<(), Errno> {
         let segment = Segment {
             flags: number(header, 4, 4),
             offset: number(header, 8, 8),
@@ -117,7 +130,7 @@ impl Elf {
                 if !(2..=crate::linux::PATH_MAX as u64).contains(&segment.in_file) {
                     return Err(Errno::ENOEXEC);
                 }
-                let mut path = read_at(node, segment.offset, segment.in_file as usize)?;
+                let mut path = read(segment.offset, segment.in_file as usize)?;
                 if path.pop() != Some(0) || path.contains(&0) {
                     return Err(Errno::ENOEXEC);
                 }
@@ -130,7 +143,9 @@ impl Elf {
         Ok(())
     }
 
-    pub(super) fn bounds(&self) -> (u64, u64) {
+    /// First address of its first page and the one behind its last.
+    #[must_use]
+    pub fn bounds(&self) -> (u64, u64) {
         let low = self.segments.first().map_or(0, |segment| segment.address & !(PAGE - 1));
         let high = self
             .segments

@@ -7,7 +7,7 @@
 //! ```
 
 pub mod credentials;
-mod elf;
+pub mod elf;
 pub mod exec;
 pub mod exit;
 pub mod fork;
