@@ -281,6 +281,28 @@ CASE(devices, "null(4)")
     char other[16];
     fd = open("/dev/urandom", O_RDONLY);
     CHECK(fd >= 0 && read(fd, buffer, 16) == 16 && read(fd, other, 16) == 16 && memcmp(buffer, other, 16));
+    /* Long requests are made another way than short ones. */
+    static unsigned char one[70000], two[70000];
+    CHECK(read(fd, one, sizeof one) == sizeof one && read(fd, two, sizeof two) == sizeof two);
+    unsigned counts[256] = { 0 };
+    size_t same = 0;
+    for (size_t i = 0; i < sizeof one; i++) {
+        counts[one[i]]++;
+        same += one[i] == two[i];
+    }
+    CHECK(same < 500);
+    for (int i = 0; i < 256; i++) CHECK(counts[i] > 100 && counts[i] < 500);
+}
+
+CASE(write_that_faults, "write(2)")
+{
+    fresh("/tmp/write_that_faults");
+    put("f", "kept");
+    void *nothing = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int fd = open("f", O_WRONLY);
+    CHECK(nothing != MAP_FAILED && fd >= 0);
+    CHECK_ERRNO(write(fd, nothing, 3), EFAULT);
+    CHECK(holds("f", "kept"));
 }
 
 CASE(descriptors, "dup(2)")

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Flags of every program on the machine: position-independent code linked at a fixed address by the program's own script.
-const FLAGS: &str = "-C relocation-model=pic -C link-arg=-no-pie -C force-frame-pointers=yes";
+const FLAGS: &str = "-C relocation-model=pic -C link-arg=-no-pie -C force-frame-pointers=yes --cfg chacha20_backend=\"soft\"";
 
 /// The composition that users get.
 const SHIPPED: &str = "system";
