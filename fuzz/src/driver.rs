@@ -34,8 +34,8 @@ impl Numbers {
         Self(seed)
     }
 
-    /// The next number.
-    pub fn next(&mut self) -> u64 {
+    /// The next number of the sequence.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -44,7 +44,7 @@ impl Numbers {
 
     /// The next number below a limit; 0 below none.
     pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
+        (self.number() % limit.max(1) as u64) as usize
     }
 }
 
@@ -71,7 +71,7 @@ fn change(numbers: &mut Numbers, bytes: &mut Vec<u8>, corpus: &[Vec<u8>]) {
         }
         2 => {
             if let Some(byte) = bytes.get_mut(at) {
-                *byte = numbers.next() as u8;
+                *byte = numbers.number() as u8;
             }
         }
         3 => {

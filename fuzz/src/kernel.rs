@@ -17,7 +17,7 @@ fn argument(selector: u8, value: u8) -> u64 {
         4 => value << 16 | 7,
         5 => 1 << (value % 64),
         6 => u64::MAX - value,
-        _ => Numbers::new(value).next(),
+        _ => Numbers::new(value).number(),
     }
 }
 

@@ -99,6 +99,13 @@ impl FileData {
         }
     }
 
+    /// Drops a page that could not be filled: it must not show what its frame held before, nor hide what the image has.
+    fn forget_page(&self, index: u64) {
+        if self.pages.borrow_mut().remove(&index).is_some() {
+            self.give_back(1);
+        }
+    }
+
     fn page(&self, index: u64) -> Option<Rc<Page>> {
         self.pages.borrow().get(&index).cloned()
     }
@@ -193,11 +200,13 @@ impl FileData {
             }
             let within = at % PAGE;
             let length = (source.left() as u64).min(PAGE - within) as usize;
+            let is_new = self.page(at / PAGE).is_none();
             let result = self.own_page(at / PAGE, length as u64 == PAGE).and_then(|page| {
-                // A page that could not be filled must not show what its frame held before.
-                source
-                    .take_page(&page, within as usize, length)
-                    .inspect_err(|_| page.zero(within as usize, length))
+                source.take_page(&page, within as usize, length).inspect_err(|_| {
+                    if is_new {
+                        self.forget_page(at / PAGE)
+                    }
+                })
             });
             if let Err(errno) = result {
                 let errno = if errno == Errno::ENOMEM { Errno::ENOSPC } else { errno };

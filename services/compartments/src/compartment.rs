@@ -104,9 +104,6 @@ impl Workshop {
         let mut names = Vec::new();
         let made = self.furnish(create, domain, spec, &mut names, notification, bit);
         if let Err(refusal) = made {
-            if create.channel != 0 {
-                self.close(create.channel);
-            }
             let _ = domain.destroy();
             return Err(refusal);
         }
@@ -153,8 +150,11 @@ impl Workshop {
             self.connect(create.channel, &mut launch, &mut note)?;
         }
         launch.payload(spec);
-        domain.watch(notification, bit).map_err(refused)?;
-        launch.start().map_err(refused)
+        let begun = domain.watch(notification, bit).and_then(|()| launch.start()).map_err(refused);
+        if begun.is_err() && create.channel != 0 {
+            self.close(create.channel);
+        }
+        begun
     }
 
     /// A layer's frozen Space and its length in bytes.
@@ -202,6 +202,8 @@ impl Workshop {
             (0, Some(space), Some(doorbell)) => launch
                 .grant("port.space", space, Rights::MAP_READ | Rights::MAP_WRITE)
                 .and_then(|()| launch.grant("port.doorbell", doorbell, Rights::SEND))
+                // Only a channel that was opened here is closed here: another number may be somebody else's.
+                .inspect_err(|_| self.close(channel))
                 .map_err(refused),
             (contract::control::call::TAKEN, ..) => {
                 Err(Refusal::BadSpec(format!("channel {channel} is taken")))
