@@ -1,7 +1,7 @@
 //! The image store: layer blobs as frozen Spaces, named by the SHA-256 of their bytes.
 //!
 //! Owns: the blobs. Must not know: what is in them, who runs what. A blob is published only when it is whole, has the right digest and is frozen; a
-//! transfer that is cut leaves nothing behind. Compartments keep a removed blob alive as long as they use it: the kernel counts.
+//! transfer that is cut leaves nothing behind. A removed blob is gone for its holders too, but for the pages they have mapped: the daemon removes only what no container uses.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 extern crate alloc;

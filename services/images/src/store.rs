@@ -1,6 +1,9 @@
 //! The blobs.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, btree_map::Entry},
+    vec::Vec,
+};
 use contract::images::Digest;
 use rt::Space;
 
@@ -35,13 +38,18 @@ impl Store {
     pub(crate) fn has_room(&self) -> bool {
         self.blobs.len() < MAX_BLOBS
     }
-    /// Publishes a blob whose Space is frozen.
+    /// Publishes a blob whose Space is frozen. One with the same bytes that is there already stays, for compartments may hold it; the new one goes.
     pub(crate) fn publish(&mut self, digest: Digest, blob: Blob) {
-        if let Some(before) = self.blobs.insert(digest, blob) {
-            let _ = before.space.destroy();
+        match self.blobs.entry(digest) {
+            Entry::Vacant(place) => {
+                place.insert(blob);
+            }
+            Entry::Occupied(_) => {
+                let _ = blob.space.destroy();
+            }
         }
     }
-    /// Forgets a blob; whether there was one.
+    /// Destroys a blob for all its holders; whether there was one.
     pub(crate) fn remove(&mut self, digest: &Digest) -> bool {
         self.blobs.remove(digest).is_some_and(|blob| blob.space.destroy().is_ok())
     }
