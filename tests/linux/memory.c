@@ -137,3 +137,27 @@ CASE(copy_on_write_after_many_forks, "fork(2)")
         CHECK(wait_status(pid) == 0);
     }
 }
+
+static long resident_pages(void)
+{
+    char text[128] = { 0 };
+    long total, resident;
+    int fd = open("/proc/self/statm", O_RDONLY);
+    CHECK(fd >= 0 && read(fd, text, sizeof text - 1) > 0 && close(fd) == 0);
+    CHECK(sscanf(text, "%ld %ld", &total, &resident) == 2 && resident <= total);
+    return resident;
+}
+
+CASE(resident_is_what_was_touched, "proc_pid_statm(5)")
+{
+    long before = resident_pages();
+    char *p = mmap(0, 64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    /* Where huge pages exist, a touch must not bring 2 MiB. */
+    madvise(p, 64 << 20, MADV_NOHUGEPAGE);
+    CHECK(resident_pages() < before + 512);
+    for (int i = 0; i < 2048; i++) p[i * 4096] = 1;
+    long touched = resident_pages();
+    CHECK(touched >= before + 2000 && touched < before + 2560);
+    CHECK(madvise(p, 64 << 20, MADV_DONTNEED) == 0 && resident_pages() < before + 512);
+}

@@ -2,11 +2,14 @@
 
 use crate::{
     linux::{Errno, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE},
+    memory::Memory,
     system::System,
     task::{Life, Process, Task},
 };
 use alloc::{format, rc::Rc, string::String, vec::Vec};
 use core::fmt::Write;
+use kernel_abi::{PAGE_SHIFT, space::PageState};
+use rt::Space;
 
 /// The text of a file of /proc/PID.
 ///
@@ -41,8 +44,9 @@ pub(super) fn process_text(
         }
         "stat" => write_stat(&mut out, process),
         "statm" => {
-            let pages = process.memory.borrow().total() >> 12;
-            let _ = writeln!(out, "{pages} {pages} 0 0 0 {pages} 0");
+            let memory = process.memory.borrow();
+            let pages = memory.total() >> 12;
+            let _ = writeln!(out, "{pages} {} 0 0 0 {pages} 0", resident_of_all(&memory));
         }
         "status" => write_status(&mut out, process, system),
         "maps" | "smaps" => write_maps(&mut out, process, name == "smaps"),
@@ -116,6 +120,26 @@ fn comm(process: &Process) -> Vec<u8> {
     name.get(..length).unwrap_or_default().to_vec()
 }
 
+/// Pages of a range that have a frame, the image's own among them, as mincore(2) sees them.
+fn resident(space: Space, start: u64, end: u64) -> u64 {
+    let (mut at, mut pages) = (start, 0);
+    while at < end {
+        let Ok((found, word)) = space.query(at, (end - at) >> PAGE_SHIFT) else { break };
+        let run = ((word >> 32) + 1).min(end.saturating_sub(found) >> PAGE_SHIFT);
+        if word & 0xff >= PageState::Present as u64 {
+            pages += run;
+        }
+        at = found.saturating_add(run.max(1) << PAGE_SHIFT);
+    }
+    pages
+}
+
+fn resident_of_all(memory: &Memory) -> u64 {
+    let mut pages = 0;
+    memory.each_area(|start, area| pages += resident(memory.space(), start, area.end));
+    pages
+}
+
 /// The letter of a process's state.
 #[must_use]
 pub fn state_letter(process: &Process) -> char {
@@ -163,7 +187,7 @@ fn write_stat(out: &mut String, process: &Process) {
         ticks(used.saturating_sub(in_guest)),
         process.nice.get(),
         memory.total(),
-        memory.total() >> 12,
+        resident_of_all(&memory),
     );
 }
 
@@ -181,6 +205,7 @@ fn write_status(out: &mut String, process: &Process, system: &System) {
         _ => "sleeping",
     };
     let total = process.memory.borrow().total() >> 10;
+    let resident = resident_of_all(&process.memory.borrow()) << 2;
     let actions = process.actions.borrow().clone();
     let (mask, umask) = process
         .tasks
@@ -193,7 +218,7 @@ fn write_status(out: &mut String, process: &Process, system: &System) {
         .fold(0_u64, |set, signo| set | 1 << (signo - 1));
     let _ = writeln!(
         out,
-        "Name:\t{}\nUmask:\t{umask:04o}\nState:\t{state} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\nPPid:\t{}\nTracerPid:\t0\nUid:\t{r}\t{e}\t{s}\t{f}\nGid:\t{gr}\t{ge}\t{gs}\t{gf}\nFDSize:\t64\nGroups:\t{} \nNStgid:\t{pid}\nNSpid:\t{pid}\nVmPeak:\t{total:8} kB\nVmSize:\t{total:8} kB\nVmRSS:\t{total:8} kB\nThreads:\t{}\nSigQ:\t0/63000\nSigPnd:\t0000000000000000\nShdPnd:\t{:016x}\nSigBlk:\t{mask:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{caught:016x}\nCapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{}\nSeccomp:\t0\nCpus_allowed:\t{:x}\nCpus_allowed_list:\t{}",
+        "Name:\t{}\nUmask:\t{umask:04o}\nState:\t{state} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\nPPid:\t{}\nTracerPid:\t0\nUid:\t{r}\t{e}\t{s}\t{f}\nGid:\t{gr}\t{ge}\t{gs}\t{gf}\nFDSize:\t64\nGroups:\t{} \nNStgid:\t{pid}\nNSpid:\t{pid}\nVmPeak:\t{total:8} kB\nVmSize:\t{total:8} kB\nVmRSS:\t{resident:8} kB\nThreads:\t{}\nSigQ:\t0/63000\nSigPnd:\t0000000000000000\nShdPnd:\t{:016x}\nSigBlk:\t{mask:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{caught:016x}\nCapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{}\nSeccomp:\t0\nCpus_allowed:\t{:x}\nCpus_allowed_list:\t{}",
         String::from_utf8_lossy(&comm(process)),
         process.parent.get(),
         groups.join(" "),
@@ -212,7 +237,8 @@ fn write_status(out: &mut String, process: &Process, system: &System) {
 }
 
 fn write_maps(out: &mut String, process: &Process, detailed: bool) {
-    process.memory.borrow().each_area(|start, area| {
+    let memory = process.memory.borrow();
+    memory.each_area(|start, area| {
         let flag = |bit, letter| if area.protection & bit != 0 { letter } else { '-' };
         let shared = if area.flags & MAP_SHARED != 0 { 's' } else { 'p' };
         let (offset, device, id) = area.file.as_ref().map_or((0, 0, 0), |(node, offset)| (*offset, node.device, node.id));
@@ -227,7 +253,8 @@ fn write_maps(out: &mut String, process: &Process, detailed: bool) {
         );
         if detailed {
             let size = (area.end - start) >> 10;
-            let _ = writeln!(out, "Size:           {size:8} kB\nRss:            {size:8} kB\nPss:            {size:8} kB");
+            let here = resident(memory.space(), start, area.end) << 2;
+            let _ = writeln!(out, "Size:           {size:8} kB\nRss:            {here:8} kB\nPss:            {here:8} kB");
         }
     });
 }
