@@ -204,7 +204,7 @@ impl FileData {
             let result = self.own_page(at / PAGE, length as u64 == PAGE).and_then(|page| {
                 source.take_page(&page, within as usize, length).inspect_err(|_| {
                     if is_new {
-                        self.forget_page(at / PAGE)
+                        self.forget_page(at / PAGE);
                     }
                 })
             });
