@@ -303,6 +303,15 @@ CASE(write_that_faults, "write(2)")
     CHECK(nothing != MAP_FAILED && fd >= 0);
     CHECK_ERRNO(write(fd, nothing, 3), EFAULT);
     CHECK(holds("f", "kept"));
+    /* What a write brought before it met the hole does not show in a file that grows, unless the write says so. */
+    char *two = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), after[5] = { 1 };
+    CHECK(two != MAP_FAILED && memset(two, 'x', 4096) && munmap(two + 4096, 4096) == 0);
+    ssize_t written = pwrite(fd, two + 4092, 8, 4);
+    int why = errno;
+    CHECK(written == 4 || (written == -1 && why == EFAULT));
+    CHECK(ftruncate(fd, 12) == 0);
+    int in = open("f", O_RDONLY);
+    CHECK(pread(in, after, 4, 4) == 4 && !memcmp(after, written == 4 ? "xxxx" : "\0\0\0\0", 4));
 }
 
 CASE(descriptors, "dup(2)")

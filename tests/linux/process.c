@@ -327,6 +327,7 @@ CASE(what_is_written_to_proc_is_kept, "proc(5): comm, oom_score_adj")
     CHECK(put("/proc/self/comm", "a name that is too long\n") == 24);
     CHECK(prctl(PR_GET_NAME, name) == 0 && !strcmp(name, "a name that is "));
     CHECK(put("/proc/self/oom_score_adj", "300\n") == 4 && !strcmp(line_of("/proc/self/oom_score_adj", ""), "300"));
+    CHECK(put("/proc/self/oom_score_adj", "0") == 1 && put("/proc/self/oom_score_adj", "300") == 3);
     CHECK_ERRNO(put("/proc/self/oom_score_adj", "1001"), EINVAL);
     CHECK_ERRNO(put("/proc/self/oom_score_adj", "much"), EINVAL);
     pid_t child = fork();

@@ -4,7 +4,7 @@
 //! Must not know: which programs there are.
 
 use crate::setup;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::{env, path::Path, process::Command};
 
 /// Target of every program that runs on the machine.
@@ -59,6 +59,9 @@ impl Toolchain {
 
 /// Makes sure that one of the two is there.
 pub(crate) fn ensure_installed(root: &Path) -> Result<()> {
+    if let Some(other) = env::var_os(CHOICE).filter(|choice| choice != "debian") {
+        bail!("{CHOICE}={}: only `debian` can be asked for", other.display());
+    }
     if !is_debian_wanted() {
         if has_target(root)? {
             return Ok(());

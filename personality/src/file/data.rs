@@ -106,6 +106,13 @@ impl FileData {
         }
     }
 
+    /// Zeroes what of a range of a page lies beyond the end: a write that failed may have left bytes there, which growing would show.
+    fn clear_beyond_end(&self, page: &Page, page_at: u64, (within, length): (usize, usize)) {
+        let shown = self.size.get().saturating_sub(page_at).min(PAGE) as usize;
+        let from = shown.max(within);
+        page.zero(from, (within + length).saturating_sub(from));
+    }
+
     fn page(&self, index: u64) -> Option<Rc<Page>> {
         self.pages.borrow().get(&index).cloned()
     }
@@ -205,6 +212,8 @@ impl FileData {
                 source.take_page(&page, within as usize, length).inspect_err(|_| {
                     if is_new {
                         self.forget_page(at / PAGE);
+                    } else {
+                        self.clear_beyond_end(&page, at - within, (within as usize, length));
                     }
                 })
             });

@@ -249,8 +249,12 @@ impl Epoll {
                 }
                 if let Err(errno) = each(mask, interest.data.get()) {
                     // Nobody has been told of it, so it is the next that is.
-                    interest.is_listed.set(true);
-                    self.ready.borrow_mut().push_front(interest);
+                    let mut ready = self.ready.borrow_mut();
+                    if interest.is_listed.replace(true) {
+                        // Asking for its mask has listed it again.
+                        ready.retain(|other| !Rc::ptr_eq(other, &interest));
+                    }
+                    ready.push_front(interest);
                     return if count == 0 { Err(errno) } else { Ok(count) };
                 }
                 count += 1;

@@ -380,7 +380,7 @@ fn fill_statfs(call: &Call<'_>, node: &Node, out: u64) -> Outcome {
     };
     let (total, free) = node.capacity().map_or_else(
         || super::system_information::memory(call),
-        |capacity| (capacity.limit() * 4096, capacity.left() * 4096),
+        |capacity| (capacity.limit().saturating_mul(4096), capacity.left().saturating_mul(4096)),
     );
     let statfs = Statfs {
         kind,

@@ -205,6 +205,10 @@ impl Workshop {
                 // Only a channel that was opened here is closed here: another number may be somebody else's.
                 .inspect_err(|_| self.close(channel))
                 .map_err(refused),
+            (0, ..) => {
+                self.close(channel);
+                Err(Refusal::OutOfMemory)
+            }
             (contract::control::call::TAKEN, ..) => {
                 Err(Refusal::BadSpec(format!("channel {channel} is taken")))
             }

@@ -119,7 +119,11 @@ impl Report {
                 cell("ours")
             );
         }
-        let bounded = self.figures.iter().filter(|figure| figure.bound.is_some()).count();
+        let is_judged =
+            |figure: &&Figure| figure.void.is_none() && figure.systems.contains_key("ours");
+        let (judged, open): (Vec<_>, Vec<_>) =
+            self.figures.iter().filter(|figure| figure.bound.is_some()).partition(is_judged);
+        let bounded = judged.len();
         let missed: Vec<&str> = self.missed().map(|figure| figure.name.as_str()).collect();
         let _ = match missed.as_slice() {
             [] => write!(page, "\nAll {bounded} bounds are met.\n"),
@@ -130,6 +134,13 @@ impl Report {
                 missed.join("; ")
             ),
         };
+        if !open.is_empty() {
+            let _ = writeln!(
+                page,
+                "\n{} bounds could not be judged: their figures are void or not of this run.",
+                open.len()
+            );
+        }
         page
     }
 

@@ -67,7 +67,7 @@ pub(super) fn process_text(
 /// Writes to a file of /proc/PID: `comm` and `oom_score_adj` can be changed.
 ///
 /// # Errors
-/// `EINVAL` for what is no number or for another process's name, `EACCES` for less than there is (CAP_SYS_RESOURCE is never held), `EIO` for other files.
+/// `EINVAL` for what is no number or for another process's name, `EACCES` for a negative adjustment, `EIO` for other files.
 pub(super) fn write_process(
     name: &str,
     process: &Process,
@@ -93,7 +93,8 @@ pub(super) fn write_process(
             if !(-1000..=1000).contains(&value) {
                 return Err(Errno::EINVAL);
             }
-            if value < process.oom_adjustment.get() {
+            // Only CAP_SYS_RESOURCE, which is never held, moves the least value from 0.
+            if value < 0 {
                 return Err(Errno::EACCES);
             }
             process.oom_adjustment.set(value);
