@@ -65,8 +65,8 @@ const PORTION: usize = 1024;
 
 /// Fills the rest of a sink with random bytes.
 ///
-/// What is more than a few is ChaCha20's stream under a key of the kernel's that serves this request alone: nothing is kept, so that neither what
-/// was given out before nor what a copy of this memory will give out can be told from it.
+/// What is more than a few is ChaCha20's stream under a key of the kernel's that serves this request alone: no generator is kept between requests, so
+/// that after a fork two processes never share a stream. Used keys are not wiped from the personality's stack.
 ///
 /// # Errors
 /// `EFAULT`.
