@@ -12,6 +12,8 @@ use rt::{
     startup,
 };
 
+/// Nanoseconds within which what was destroyed is back.
+const PATIENCE: u64 = 10_000_000_000;
 const WRITE: Access = Access::READ.union(Access::WRITE);
 
 fn stat(resource: Resource) -> Result<Use, Breach> {
@@ -23,6 +25,20 @@ fn within(resource: Resource) -> Attempt {
     let stat = stat(resource)?;
     hold!(stat.limit != UNLIMITED && stat.used <= stat.limit, stat.used);
     Ok(())
+}
+
+/// What an earlier round held comes back while it is asked for: the reaper may still be at work on another CPU.
+fn given_back<T>(ask: impl Fn() -> rt::Result<T>) -> Result<T, Breach> {
+    let end = rt::clock::since_boot() + PATIENCE;
+    loop {
+        match ask() {
+            Ok(given) => return Ok(given),
+            Err(error) if rt::clock::since_boot() >= end => {
+                return Err(Breach(line!(), error as u64));
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Every frame of the budget, as pages, tables and the insides of objects.
@@ -56,15 +72,10 @@ pub(crate) fn memory(board: &Board) -> Attempt {
 /// Objects of every kind, and slots.
 pub(crate) fn objects(board: &Board) -> Attempt {
     for _ in rounds(board, 2) {
-        let child = Domain::OWN
-            .create(Limits {
-                frames: UNLIMITED,
-                objects: UNLIMITED,
-                slots: UNLIMITED,
-                threads: UNLIMITED,
-            })
-            .map_err(|error| Breach(line!(), error as u64))?;
-        let endpoint = Endpoint::create(child).map_err(|error| Breach(line!(), error as u64))?;
+        let limits =
+            Limits { frames: UNLIMITED, objects: UNLIMITED, slots: UNLIMITED, threads: UNLIMITED };
+        let child = given_back(|| Domain::OWN.create(limits))?;
+        let endpoint = given_back(|| Endpoint::create(child))?;
         let mut made = 0_u64;
         let mut slots = Vec::new();
         loop {

@@ -5,7 +5,7 @@ use super::{
     Cases,
     home::{Home, IMAGE, Outcome, until},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 /// Doubles a variable until there is no memory left.
 const GROW: &str = "x=aaaaaaaa; while :; do x=$x$x; done";
@@ -72,8 +72,11 @@ fn bounded(home: &Home<'_>, name: &str, script: &str) -> Result<()> {
     let ended: Outcome = home.run(&["wait", "hog"]);
     ended.succeeds()?;
     let status = ended.text().trim().parse().unwrap_or(CRASHED);
-    let logs = home.run(&["logs", "hog"]);
     home.run(&["rm", "-f", "hog"]).succeeds()?;
-    ensure!(status != CRASHED, "{name}: the personality failed: {logs:?}");
+    if status == CRASHED {
+        let logs = home.run(&["machine", "logs"]).text();
+        let last: Vec<&str> = logs.lines().rev().take(20).collect();
+        bail!("{name}: the personality failed; the machine's log, last line first: {last:#?}");
+    }
     Ok(())
 }
