@@ -145,6 +145,20 @@ core::arch::global_asm!(
 #[cfg(target_os = "none")]
 unsafe extern "C" {
     fn rt_thread_entry();
+    static rt_data_start: u8;
+    static rt_data_end: u8;
+}
+
+/// First address of the program's own data and the one behind its last, as its linker script tells them.
+#[cfg(target_os = "none")]
+pub(crate) fn data_bounds() -> (u64, u64) {
+    ((&raw const rt_data_start).addr() as u64, (&raw const rt_data_end).addr() as u64)
+}
+
+/// First address of the program's own data and the one behind its last: none on the host.
+#[cfg(not(target_os = "none"))]
+pub(crate) fn data_bounds() -> (u64, u64) {
+    (kernel_abi::layout::HOME_BASE, kernel_abi::layout::HOME_BASE)
 }
 
 /// Address where every thread but the first begins.

@@ -9,7 +9,7 @@
 //! HEAP + 16 MiB = PAGES     pages; the first is never used, so that 0 says none
 //! ```
 
-use crate::{Result, startup, sync::Mutex, view};
+use crate::{Result, arch, startup, sync::Mutex, view};
 use core::{
     alloc::{GlobalAlloc, Layout},
     ptr,
@@ -18,7 +18,7 @@ use core::{
 use kernel_abi::{
     PAGE_SHIFT, PAGE_SIZE,
     layout::{HOME_BASE, home},
-    space::Access,
+    space::{Access, PageState},
 };
 
 /// Bytes of the table.
@@ -79,14 +79,31 @@ static HEAP: Mutex<Heap> = Mutex::new(Heap {
     reserve: (0, 0),
 });
 
-/// Keeps pages that allocations live on when the budget is exhausted.
+/// Keeps pages that allocations live on when the budget is exhausted, and takes the frames of the program's own data, whose first touch might come only then.
 ///
 /// # Errors
 /// `OutOfFrames`.
 pub fn keep_reserve(pages: u64) -> Result<()> {
+    populate_data()?;
     let offset = view::reserve(pages)?;
     fill(offset, pages).inspect_err(|_| view::give_back(offset, pages))?;
     HEAP.lock().reserve = (offset, pages);
+    Ok(())
+}
+
+/// Gives the pages of the program's data that nothing has touched yet their frames.
+fn populate_data() -> Result<()> {
+    let home = startup::home_space();
+    let (start, end) = arch::data_bounds();
+    let first = (start - HOME_BASE) & !(PAGE_SIZE - 1);
+    for offset in (first..end - HOME_BASE).step_by(PAGE_SIZE as usize) {
+        let is_untouched =
+            home.query(offset, 1).is_ok_and(|(_, word)| word & 0xff == PageState::Zero as u64);
+        if is_untouched {
+            home.unmap(offset, 1)?;
+            fill(offset, 1)?;
+        }
+    }
     Ok(())
 }
 
@@ -181,6 +198,10 @@ impl Heap {
             if fill(place, 1).is_err() {
                 self.give_reserve_up()?;
                 fill(place, 1).ok()?;
+                self.table_pages += 1;
+                self.absorb_reserve(1);
+                // The top is another one now.
+                return self.take_run(order);
             }
             self.table_pages += 1;
         }
@@ -195,12 +216,26 @@ impl Heap {
     }
 
     fn grow_exactly(&mut self, order: usize) -> Option<usize> {
-        let page = self.top.max(1).next_multiple_of(1 << order);
-        if populate(page, order).is_err() {
-            self.give_reserve_up()?;
-            populate(page, order).ok()?;
+        if let Some(page) = self.take_top(order) {
+            return Some(page);
         }
-        self.top = page + (1 << order);
+        self.give_reserve_up()?;
+        let page = self.take_top(order);
+        self.absorb_reserve(page.map_or(0, |_| 1 << order));
+        page
+    }
+
+    /// A run of an order at the top, as far as the marks reach.
+    fn take_top(&mut self, order: usize) -> Option<usize> {
+        let page = self.top.max(1).next_multiple_of(1 << order);
+        let end = page.checked_add(1 << order)?;
+        if PAGES + ((end as u64) << PAGE_SHIFT) > home::HEAP_END
+            || end as u64 > self.table_pages * PAGE_SIZE
+        {
+            return None;
+        }
+        populate(page, order).ok()?;
+        self.top = end;
         Some(page)
     }
 
@@ -211,6 +246,19 @@ impl Heap {
             return None;
         }
         startup::home_space().unmap(offset, pages).ok()
+    }
+
+    /// Makes free runs of what was given up and not used: left in the budget, whoever else lives on it would take it with its next touch.
+    fn absorb_reserve(&mut self, used: u64) {
+        let mut left = self.reserve.1.saturating_sub(used);
+        for order in (0..ORDERS).rev() {
+            if left >= 1 << order
+                && let Some(page) = self.take_top(order)
+            {
+                self.link(page, order);
+                left -= 1 << order;
+            }
+        }
     }
 
     fn link(&mut self, page: usize, order: usize) {
