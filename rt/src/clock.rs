@@ -63,8 +63,23 @@ pub fn nanoseconds(ticks: u64) -> u64 {
 /// Ticks of a number of nanoseconds, rounded up.
 #[must_use]
 pub fn ticks(nanoseconds: u64) -> u64 {
-    let rate = u128::from(ticks_per_second());
-    u64::try_from((u128::from(nanoseconds) * rate).div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
+    ticks_at(ticks_per_second(), nanoseconds)
+}
+
+/// The nanoseconds that [`ticks`] made a number of. Unlike [`nanoseconds`], which is quick and may come out one short, it divides by the rate.
+#[must_use]
+pub fn nanoseconds_asked(ticks: u64) -> u64 {
+    nanoseconds_at(ticks_per_second(), ticks)
+}
+
+fn ticks_at(rate: u64, nanoseconds: u64) -> u64 {
+    let ticks = (u128::from(nanoseconds) * u128::from(rate)).div_ceil(1_000_000_000);
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+fn nanoseconds_at(rate: u64, ticks: u64) -> u64 {
+    let nanoseconds = (u128::from(ticks) * 1_000_000_000).checked_div(rate.into());
+    u64::try_from(nanoseconds.unwrap_or(0)).unwrap_or(u64::MAX)
 }
 
 /// Nanoseconds since boot.
@@ -77,4 +92,19 @@ pub fn since_boot() -> u64 {
 #[must_use]
 pub fn deadline_in(nanoseconds: u64) -> u64 {
     if nanoseconds == u64::MAX { u64::MAX } else { now().saturating_add(ticks(nanoseconds)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_told_again() {
+        for rate in [1_000_000_000, 1_000_000_007, 2_399_999_999, 2_450_000_123, 4_700_000_001] {
+            for nanoseconds in [1, 999, 1000, 10_000_000, 50_000_001, 3_600_000_000_000] {
+                assert_eq!(nanoseconds_at(rate, ticks_at(rate, nanoseconds)), nanoseconds);
+            }
+        }
+        assert_eq!(nanoseconds_at(0, 5), 0);
+    }
 }

@@ -379,7 +379,7 @@ pub(super) fn timerfd_create(call: &mut Call<'_>) -> Outcome {
 fn timer_value(timer: &Timer) -> Itimerspec {
     let (left, interval) = timer.left();
     Itimerspec {
-        interval: clock::timespec(rt::clock::nanoseconds(interval)),
+        interval: clock::timespec(rt::clock::nanoseconds_asked(interval)),
         value: clock::timespec(rt::clock::nanoseconds(left)),
     }
 }

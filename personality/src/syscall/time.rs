@@ -250,7 +250,7 @@ fn left_of_cpu_alarm(call: &Call<'_>, which: usize) -> (u64, u64) {
     } else {
         rt::clock::nanoseconds(at.saturating_sub(process.cpu_time().0)).max(1000)
     };
-    (left, rt::clock::nanoseconds(interval))
+    (left, rt::clock::nanoseconds_asked(interval))
 }
 
 fn left_of_alarm(call: &Call<'_>) -> (u64, u64) {
@@ -260,7 +260,7 @@ fn left_of_alarm(call: &Call<'_>) -> (u64, u64) {
     } else {
         rt::clock::nanoseconds(next.saturating_sub(rt::clock::now())).max(1000)
     };
-    (left, rt::clock::nanoseconds(interval))
+    (left, rt::clock::nanoseconds_asked(interval))
 }
 
 pub(super) fn alarm(call: &mut Call<'_>) -> Outcome {
@@ -362,7 +362,7 @@ fn timer_value(call: &Call<'_>, timer: &PosixTimer) -> Itimerspec {
         rt::clock::nanoseconds(next.saturating_sub(timer_clock(call, timer))).max(1)
     };
     Itimerspec {
-        interval: time::timespec(rt::clock::nanoseconds(interval)),
+        interval: time::timespec(rt::clock::nanoseconds_asked(interval)),
         value: time::timespec(left),
     }
 }
