@@ -108,7 +108,7 @@ pub fn on_interrupt(interrupt: Interrupt) {
     let entry = epoch::enter();
     match interrupt {
         Interrupt::Timer => {
-            sched::on_timer();
+            sched::timer::fired();
             if reaper::is_pending() && !sched::is_idle() {
                 let _more = reaper::work(&entry);
             }

@@ -199,7 +199,7 @@ fn receive_reserved(server: &Ref<Thread>, reception: Reception, entry: &Entry) -
     );
     // A thread that runs is in no queue.
     let _ = servers.receivers.push(server.clone());
-    sched::arm_timer(server, deadline);
+    sched::timer::arm(server, deadline);
     let word = server.waiting.block();
     drop(bits);
     drop(servers);

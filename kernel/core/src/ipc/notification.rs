@@ -167,7 +167,7 @@ pub fn wait(
     }
     wait::describe(thread, Wait::Notification(notification.clone(), mask));
     state.join(thread.clone()).inspect_err(|_| wait::describe(thread, Wait::None))?;
-    sched::arm_timer(thread, deadline);
+    sched::timer::arm(thread, deadline);
     let word = thread.waiting.block();
     drop(state);
     if wait::commit(thread, word) {

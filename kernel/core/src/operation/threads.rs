@@ -49,7 +49,7 @@ pub(super) fn park(request: Request<'_>) -> Outcome {
         return Err(Error::TimedOut);
     }
     wait::describe(&thread, Wait::Park);
-    sched::arm_timer(&thread, deadline);
+    sched::timer::arm(&thread, deadline);
     let word = thread.waiting.block();
     if wait::commit(&thread, word) {
         sched::block();

@@ -1,12 +1,13 @@
-//! The scheduler: which thread each CPU runs, and the timers.
+//! The scheduler: which thread each CPU runs, and since when. Deadlines are in [`timer`].
 //!
-//! Owns: run queues, timer wheels, the current thread of every CPU, accounting of time. Must not know: why threads wait.
+//! Owns: run queues, the current thread of every CPU, accounting of time. Must not know: why threads wait.
 //!
 //! A thread is in the queue of the CPU that ran it last; only a CPU that idles takes one away, and only if its old CPU has wholly left it
 //! (`on_cpu`). A direct switch (a call to a waiting server, its answer) skips the queues; the time then still counts for the
 //! caller, until the scheduler chooses anew; so does that of a service that a signal has woken.
 
 mod queue;
+pub mod timer;
 mod wheel;
 
 use crate::{
@@ -19,19 +20,12 @@ use crate::{
         wait::{self, Wait},
     },
 };
-use kernel_abi::{Error, resource::UNLIMITED};
 use kernel_machine::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use kernel_machine::{
     self as machine, CpuId, Ipi, MAX_CPUS, PerCpu,
     object::{Borrow, Entry, Ref, SpinLock},
 };
 use queue::RunQueue;
-use wheel::Wheel;
-
-/// Deadlines beyond this many ticks are none.
-const FAR: u64 = 1 << 57;
-/// Timers that one entry lets expire or moves at most.
-const TIMER_STEPS: u32 = 64;
 
 /// What a CPU runs.
 struct Cpu {
@@ -58,11 +52,7 @@ static CPUS: PerCpu<Cpu> = machine::per_cpu!(Cpu {
 });
 static QUEUES: [SpinLock<RunQueue>; MAX_CPUS] =
     [const { SpinLock::new(lock::SCHEDULER, RunQueue::new()) }; MAX_CPUS];
-static WHEELS: [SpinLock<Wheel>; MAX_CPUS] = [const { SpinLock::new(lock::WHEEL, Wheel::new()) }; MAX_CPUS];
 static RESCHEDULE: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
-/// Whether each CPU's timer ends its current thread's turn. Nothing else brings a thread that computes back into the kernel, so who
-/// leaves work on such a CPU looks here.
-static TICKING: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
 /// The Domain each CPU runs a thread of, by identity.
 static RUNNING: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 /// Up to when each CPU's time is accounted for.
@@ -96,13 +86,10 @@ fn reset() {
         // The old threads lie in a machine that is gone.
         core::mem::forget(core::mem::take(&mut *queue.lock()));
     }
-    for wheel in &WHEELS {
-        core::mem::forget(core::mem::take(&mut *wheel.lock()));
-    }
     IDLE.store(0, Ordering::Relaxed);
     RUNNING.iter().for_each(|running| running.store(0, Ordering::Relaxed));
     RESCHEDULE.iter().for_each(|asked| asked.store(false, Ordering::Relaxed));
-    TICKING.iter().for_each(|ticking| ticking.store(false, Ordering::Relaxed));
+    timer::reset();
     shootdown::reset();
 }
 
@@ -165,7 +152,7 @@ pub fn ready(thread: Ref<Thread>) {
     QUEUES[target].lock().push(thread, grain());
     if target == machine::cpu() {
         preempt_current(is_service);
-    } else if is_service || !TICKING[target].load(Ordering::SeqCst) {
+    } else if is_service || !timer::ticks(target) {
         // An idle CPU does not tick either.
         machine::interrupt(target, Ipi::Reschedule);
     }
@@ -190,7 +177,7 @@ fn preempt_current(newcomer_is_service: bool) {
     if is_preempted {
         request_reschedule();
     } else {
-        program_timer();
+        timer::program();
     }
 }
 
@@ -313,12 +300,9 @@ pub fn account_now() {
 /// Chooses anew if somebody asked for it; the last thing of every entry from user mode.
 pub fn leave_kernel(entry: &Entry) {
     let asked = &RESCHEDULE[machine::cpu()];
-    if !asked.load(Ordering::Relaxed)
-        && crate::reaper::is_pending()
-        && !TICKING[machine::cpu()].load(Ordering::Relaxed)
-    {
+    if !asked.load(Ordering::Relaxed) && crate::reaper::is_pending() && !timer::ticks(machine::cpu()) {
         // The thread may never come back by itself.
-        program_timer();
+        timer::program();
     }
     // Who was doomed before this CPU was seen to run it has asked for the next one.
     while asked.swap(false, Ordering::Relaxed) {
@@ -330,7 +314,7 @@ pub fn leave_kernel(entry: &Entry) {
 pub fn reschedule(entry: &Entry) {
     let now = machine::now();
     account(now);
-    expire_timers(now);
+    timer::expire(now);
     let donor = CPUS.with(|cpu| {
         cpu.payer = None;
         core::mem::take(&mut cpu.donates).then(|| cpu.current.clone()).flatten()
@@ -405,7 +389,7 @@ fn throttled_until(thread: &Thread, now: u64) -> Option<u64> {
 fn sleep_until(thread: &Ref<Thread>, until: u64) {
     wait::describe(thread, Wait::Throttled);
     thread.waiting.block();
-    arm_timer(thread, until);
+    timer::arm(thread, until);
 }
 
 fn steal() -> Option<Ref<Thread>> {
@@ -462,7 +446,7 @@ fn run(thread: Ref<Thread>, _entry: &Entry) {
     if is_doomed_after_publishing() {
         request_reschedule();
     }
-    program_timer();
+    timer::program();
 }
 
 /// Whether the current thread was doomed, or its guest Space destroyed, while it was not yet visible as running.
@@ -483,7 +467,7 @@ fn run_nothing() {
         before.sched.on_cpu.store(NO_CPU, Ordering::Release);
     }
     IDLE.fetch_or(1 << machine::cpu(), Ordering::SeqCst);
-    program_timer();
+    timer::program();
 }
 
 /// Loads the current thread's roots again: its guest Space or mode has changed.
@@ -500,7 +484,7 @@ pub fn leave_idle(entry: &Entry) -> bool {
     ACCOUNTED[machine::cpu()].store(now, Ordering::Release);
     // Also a CPU that has never run anything.
     IDLE.fetch_or(1 << machine::cpu(), Ordering::SeqCst);
-    expire_timers(now);
+    timer::expire(now);
     RESCHEDULE[machine::cpu()].store(false, Ordering::Relaxed);
     match pick(now) {
         Some(thread) => {
@@ -508,7 +492,7 @@ pub fn leave_idle(entry: &Entry) -> bool {
             true
         }
         None => {
-            program_timer();
+            timer::program();
             false
         }
     }
@@ -518,106 +502,4 @@ pub fn leave_idle(entry: &Entry) -> bool {
 #[must_use]
 pub fn is_idle() -> bool {
     CPUS.with(|cpu| cpu.current.is_none())
-}
-
-/// This CPU's timer has fired.
-pub fn on_timer() {
-    let now = machine::now();
-    CPUS.with(|cpu| cpu.programmed = 0);
-    expire_timers(now);
-    let (turn_over, is_alone) =
-        (CPUS.with(|cpu| cpu.slice_end <= now), QUEUES[machine::cpu()].lock().is_empty());
-    let is_limited =
-        CPUS.with(|cpu| cpu.current.as_ref().is_some_and(|thread| time_left(thread, now).is_some()));
-    if turn_over && !is_alone {
-        wake_idle();
-    }
-    if (turn_over && !is_alone) || is_limited {
-        request_reschedule();
-    } else if turn_over {
-        // Nobody else wants the CPU: another turn, so that the reaper gets its share and no more.
-        CPUS.with(|cpu| cpu.slice_end = now.saturating_add(slice()));
-    }
-    program_timer();
-}
-
-/// Lets an idle CPU look for threads that wait in line elsewhere: nobody who computes wakes it otherwise.
-fn wake_idle() {
-    let idle = IDLE.load(Ordering::SeqCst) & mask_of_all() & !(1 << machine::cpu());
-    if idle != 0 {
-        machine::interrupt(idle.trailing_zeros() as usize, Ipi::Reschedule);
-    }
-}
-
-// Timers.
-
-/// Ends the thread's wait at a deadline, if there is one. Called before the wait is published.
-pub fn arm_timer(thread: &Ref<Thread>, deadline: u64) {
-    if deadline >= FAR || deadline == UNLIMITED {
-        return;
-    }
-    let me = machine::cpu();
-    thread.sched.deadline.store(deadline, Ordering::Relaxed);
-    thread.sched.timer_cpu.store(me, Ordering::Release);
-    WHEELS[me].lock().insert(thread.clone(), deadline);
-}
-
-/// Takes a thread's timer away.
-pub fn cancel_timer(thread: &Ref<Thread>) {
-    let cpu = thread.sched.timer_cpu.swap(NO_CPU, Ordering::AcqRel);
-    if let Some(wheel) = WHEELS.get(cpu) {
-        wheel.lock().remove(thread);
-    }
-}
-
-fn expire_timers(now: u64) {
-    let mut steps = TIMER_STEPS;
-    loop {
-        let mut wheel = WHEELS[machine::cpu()].lock();
-        let Some(thread) = wheel.pop_due(now, &mut steps) else { return };
-        // Read while the wheel is locked: a wait that has ended takes its timer away first.
-        let word = thread.waiting.blocked();
-        drop(wheel);
-        if let Some(claim) = word.and_then(|word| thread.waiting.claim_exact(word)) {
-            wait::wake(&thread, claim, Err(Error::TimedOut));
-        }
-    }
-}
-
-/// Ticks until the bandwidth of the current thread's Domain or an ancestor is used up.
-fn time_left(thread: &Thread, now: u64) -> Option<u64> {
-    thread.domain().line().filter_map(|domain| domain.schedule.left(now)).min()
-}
-
-/// Sets this CPU's timer to whatever comes first.
-fn program_timer() {
-    let me = machine::cpu();
-    let now = machine::now();
-    let mut deadline = WHEELS[me].lock().next_deadline().unwrap_or(u64::MAX);
-    // ORDERING: SeqCst, before the queue is looked at: who puts a thread there afterwards sees that nothing ticks, and interrupts.
-    TICKING[me].store(false, Ordering::SeqCst);
-    let has_others = !QUEUES[me].lock().is_empty();
-    let reaps = crate::reaper::is_pending();
-    CPUS.with(|cpu| {
-        if let Some(thread) = &cpu.current {
-            if has_others || reaps {
-                deadline = deadline.min(cpu.slice_end);
-                TICKING[me].store(true, Ordering::SeqCst);
-            }
-            if let Some(left) = time_left(thread, now) {
-                // Other CPUs use the same quota up and tell of it only when they account.
-                let share = (left / machine::cpu_count().max(1) as u64).max(1 << grain()).min(left);
-                deadline = deadline.min(now.saturating_add(share));
-            }
-        }
-        if deadline == u64::MAX {
-            deadline = 0;
-        } else {
-            deadline = deadline.max(now + 1);
-        }
-        if cpu.programmed != deadline {
-            cpu.programmed = deadline;
-            machine::set_timer(deadline);
-        }
-    });
 }

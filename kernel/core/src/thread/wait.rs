@@ -173,7 +173,7 @@ pub fn describe(thread: &Thread, wait: Wait) {
 /// Ends a claimed wait without making the thread ready: takes it out of every queue. What it waited for.
 pub fn settle(thread: &Ref<Thread>, _claim: Claim) -> Wait {
     let wait = core::mem::replace(&mut *thread.wait.lock(), Wait::None);
-    sched::cancel_timer(thread);
+    sched::timer::cancel(thread);
     match &wait {
         Wait::None | Wait::Park | Wait::Throttled => {}
         Wait::Notification(notification, _) => notification.forget(thread),
