@@ -477,25 +477,10 @@ pub fn reload_roots(entry: &Entry) {
     }
 }
 
-/// What an idle CPU does next: run something (true), or sleep.
+/// What an idle CPU does next, also one that has never run anything: run something (true), or sleep.
 pub fn leave_idle(entry: &Entry) -> bool {
-    let now = machine::now();
-    CPUS.with(|cpu| cpu.since = now);
-    ACCOUNTED[machine::cpu()].store(now, Ordering::Release);
-    // Also a CPU that has never run anything.
-    IDLE.fetch_or(1 << machine::cpu(), Ordering::SeqCst);
-    timer::expire(now);
-    RESCHEDULE[machine::cpu()].store(false, Ordering::Relaxed);
-    match pick(now) {
-        Some(thread) => {
-            run(thread, entry);
-            true
-        }
-        None => {
-            timer::program();
-            false
-        }
-    }
+    reschedule(entry);
+    !is_idle()
 }
 
 /// Whether this CPU runs no thread.
