@@ -5,7 +5,7 @@ use super::{
     changes::Changes,
     entry::{DEVICE, PINNED, PageEntry},
     load, page, store,
-    tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, leaf_index},
+    tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, count_until, leaf_index},
 };
 use kernel_abi::{
     Error,
@@ -200,31 +200,36 @@ impl Space {
             Reach::Span { pages: rest, .. } => return (rest.min(pages), None),
             Reach::Leaf(leaf) => leaf,
         };
+        let end = LEAF_PAGES.min(leaf_index(page) as u64 + pages) as usize;
+        let words = leaf.get(leaf_index(page)..end).unwrap_or_default();
         let mut done = 0;
-        for word in leaf.iter().skip(leaf_index(page)).take(pages as usize) {
+        while let Some(word) = words.get(done) {
             let old = load(word);
-            if old.is_busy() {
-                return (done, (done == 0).then_some(Error::WouldBlock));
+            if old.occupied() == 0 || old.has(DEVICE) {
+                let empty = count_until(words.get(done..).unwrap_or_default(), PageEntry::occupied);
+                done += empty.max(1) as usize;
+                work.spend(1 + empty / WORDS_PER_UNIT);
+                continue;
             }
-            if old.has_frame() && !old.has(DEVICE) {
-                if old.has(PINNED) {
-                    return (done, Some(Error::FrameInUse));
-                }
-                store(word, old.discarded());
-                if old.is_present() {
-                    changes.narrowed(page + done);
-                }
-                if old.is_counted() {
-                    changes.release(old.frame());
-                }
-                work.spend(ENTRY_COST);
+            if old.is_busy() {
+                return (done as u64, (done == 0).then_some(Error::WouldBlock));
+            }
+            if old.has(PINNED) {
+                return (done as u64, Some(Error::FrameInUse));
+            }
+            store(word, old.discarded());
+            if old.is_present() {
+                changes.narrowed(page + done as u64);
+            }
+            if old.is_counted() {
+                changes.release(old.frame());
             }
             done += 1;
-            if done % u64::from(WORDS_PER_UNIT) == 0 && !work.spend(1) || !changes.has_room() {
+            if !work.spend(ENTRY_COST) || !changes.has_room() {
                 break;
             }
         }
-        (done, None)
+        (done as u64, None)
     }
 
     /// Makes a range holes again.
@@ -298,13 +303,13 @@ impl Space {
                 work.spend(holes / WORDS_PER_UNIT);
                 continue;
             }
-            if forced && old.is_idle() {
+            if forced && old.owed() == 0 {
                 // Tables of a Space that is torn down go as they are.
-                let idle = words.iter().skip(done).take_while(|word| load(word).is_idle()).count();
+                let idle = count_until(words.get(done..).unwrap_or_default(), PageEntry::owed);
                 changes.narrowed(page + done as u64);
-                done += idle;
+                done += idle as usize;
                 changes.narrowed(page + done as u64 - 1);
-                work.spend(idle as u32 / WORDS_PER_UNIT);
+                work.spend(idle / WORDS_PER_UNIT);
                 continue;
             }
             if old.is_busy() {

@@ -103,9 +103,14 @@ impl PageEntry {
     pub const fn is_counted(self) -> bool {
         self.has_frame() && !self.has(BORROWED) && !self.has(DEVICE)
     }
-    /// Whether nothing is to be given back for it: a marker, or another Space's present frame that nothing here keeps.
-    pub const fn is_idle(self) -> bool {
-        self.is_zero() || self.0 & (PRESENT | BORROWED | PINNED) == PRESENT | BORROWED
+    /// Bits that only an entry with a frame, or one that is being copied, has.
+    pub const fn occupied(self) -> u64 {
+        self.0 & (PRESENT | HELD | BUSY)
+    }
+    /// The same but for frames that nothing here keeps: what has to be given back when the Space goes.
+    pub const fn owed(self) -> u64 {
+        const { assert!(BORROWED.trailing_zeros() == 11 && PRESENT == 1) };
+        self.0 & (HELD | BUSY | PINNED) | self.0 & PRESENT & !(self.0 >> 11)
     }
     /// Whether the hardware lets user mode write.
     pub const fn is_writable_now(self) -> bool {

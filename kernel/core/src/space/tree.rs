@@ -61,16 +61,21 @@ pub(super) const fn leaf_index(page: u64) -> usize {
     (page % LEAF_PAGES) as usize
 }
 
-/// How many words at the beginning are holes; eight are looked at in one.
+/// How many words at the beginning are holes.
 pub(super) fn count_holes(words: &[AtomicU64]) -> u32 {
     const { assert!(PageEntry::HOLE.0 == 0) };
+    count_until(words, |entry| entry.0)
+}
+
+/// How many words at the beginning there are before one in which `bits` finds any; eight are looked at in one.
+#[inline(always)]
+pub(super) fn count_until(words: &[AtomicU64], bits: impl Fn(PageEntry) -> u64) -> u32 {
+    let found = |word: &AtomicU64| bits(PageEntry(word.load(Ordering::Relaxed)));
     let (groups, _) = words.as_chunks::<8>();
-    let is_empty =
-        |group: &&[AtomicU64; 8]| group.iter().fold(0, |all, word| all | word.load(Ordering::Relaxed)) == 0;
-    let passed = groups.iter().take_while(is_empty).count() * 8;
+    let has_none = |group: &&[AtomicU64; 8]| group.iter().fold(0, |all, word| all | found(word)) == 0;
+    let passed = groups.iter().take_while(has_none).count() * 8;
     let rest = words.get(passed..).unwrap_or_default();
-    let more = rest.iter().take_while(|word| word.load(Ordering::Relaxed) == 0).count();
-    (passed + more) as u32
+    (passed + rest.iter().take_while(|word| found(word) == 0).count()) as u32
 }
 
 fn word(table: Frame, page: u64, level: u32) -> &'static AtomicU64 {
