@@ -1,7 +1,11 @@
 //! What a slice has taken out of a Space and must not reuse before every TLB has forgotten it.
 
-use super::{Space, page, shootdown, tree};
-use kernel_machine::Frame;
+use super::{Space, page, shootdown};
+use crate::{
+    domain::{Amounts, Domain},
+    frames,
+};
+use kernel_machine::{Frame, object::Ref};
 
 /// Most frames that one slice takes out.
 const LIMIT: usize = 128;
@@ -52,13 +56,38 @@ impl Changes {
         if let Some((first, last)) = self.range {
             shootdown::flush(space, first, last);
         }
+        let mut owed = Owed { domain: None, frames: 0 };
         for word in self.frames.iter().take(self.count) {
             let frame = Frame::new(word & !TABLE);
-            if word & TABLE == 0 {
-                page::release(frame);
-            } else {
-                tree::free_table(frame, space.domain());
+            if word & TABLE != 0 {
+                frames::free(frame);
+                owed.add(space.domain().clone());
+            } else if let Some(domain) = page::release_unpaid(frame) {
+                owed.add(domain);
             }
+        }
+    }
+}
+
+/// Frames that go back to one Domain's account in one step.
+struct Owed {
+    domain: Option<Ref<Domain>>,
+    frames: u64,
+}
+
+impl Owed {
+    fn add(&mut self, domain: Ref<Domain>) {
+        if !self.domain.as_ref().is_some_and(|last| last.is(&domain)) {
+            *self = Self { domain: Some(domain), frames: 0 };
+        }
+        self.frames += 1;
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if let Some(domain) = &self.domain {
+            domain.discharge(Amounts::frames(self.frames));
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     changes::Changes,
     entry::{DEVICE, PINNED, PageEntry},
     load, page, store,
-    tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, count_until, leaf_index},
+    tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, count_until, leaf_index, note},
 };
 use kernel_abi::{
     Error,
@@ -76,6 +76,9 @@ impl Space {
         let end = LEAF_PAGES.min(leaf_index(page) as u64 + pages) as usize;
         let words = leaf.get(leaf_index(page)..end).unwrap_or_default();
         let mut done = 0;
+        if populate {
+            note(words);
+        }
         for word in words.iter().take(count_holes(words) as usize) {
             let mut entry = marker;
             if populate {
@@ -240,29 +243,25 @@ impl Space {
         let state = self.lock_for_edit()?;
         let mut changes = Changes::new();
         let mut work = Work::new(SLICE);
-        let result = self.remove_slice(first, pages, first, false, &mut changes, &mut work);
+        let result = self.remove_slice(first, pages, &mut changes, &mut work);
         drop(state);
         changes.finish(self);
         result
     }
 
-    /// One slice of removal. Everything from `empty_from` to the range is known to be holes, so tables that are wholly
-    /// in between go as well. `forced` removes pinned pages too: the Space is being torn down.
-    pub(super) fn remove_slice(
+    fn remove_slice(
         &self,
         first: u64,
         pages: u64,
-        empty_from: u64,
-        forced: bool,
         changes: &mut Changes,
         work: &mut Work,
     ) -> Result<u64, Error> {
         let mut done = 0;
         while done < pages && !work.is_spent() && changes.has_room() {
-            match self.remove_step(first + done, pages - done, forced, changes, work) {
+            match self.remove_step(first + done, pages - done, changes, work) {
                 Ok((step, error)) => {
                     done += step;
-                    self.remove_tables(empty_from, first + done, changes);
+                    self.remove_tables(first, first + done, changes);
                     if let Some(error) = error {
                         return partial(done, error);
                     }
@@ -277,7 +276,6 @@ impl Space {
         &self,
         page: u64,
         pages: u64,
-        forced: bool,
         changes: &mut Changes,
         work: &mut Work,
     ) -> Result<(u64, Option<Error>), Error> {
@@ -303,23 +301,11 @@ impl Space {
                 work.spend(holes / WORDS_PER_UNIT);
                 continue;
             }
-            if forced && old.owed() == 0 {
-                // Tables of a Space that is torn down go as they are.
-                let idle = count_until(words.get(done..).unwrap_or_default(), PageEntry::owed);
-                changes.narrowed(page + done as u64);
-                done += idle as usize;
-                changes.narrowed(page + done as u64 - 1);
-                work.spend(idle / WORDS_PER_UNIT);
-                continue;
-            }
             if old.is_busy() {
                 return Ok((done as u64, (done == 0).then_some(Error::WouldBlock)));
             }
             if old.has(PINNED) {
-                if !forced {
-                    return Ok((done as u64, Some(Error::FrameInUse)));
-                }
-                page::unpin(old.frame());
+                return Ok((done as u64, Some(Error::FrameInUse)));
             }
             store(word, PageEntry::HOLE);
             if old.is_present() {

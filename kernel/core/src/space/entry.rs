@@ -107,10 +107,9 @@ impl PageEntry {
     pub const fn occupied(self) -> u64 {
         self.0 & (PRESENT | HELD | BUSY)
     }
-    /// The same but for frames that nothing here keeps: what has to be given back when the Space goes.
-    pub const fn owed(self) -> u64 {
-        const { assert!(BORROWED.trailing_zeros() == 11 && PRESENT == 1) };
-        self.0 & (HELD | BUSY | PINNED) | self.0 & PRESENT & !(self.0 >> 11)
+    /// Whether a word above the leaves refers to a table.
+    pub const fn is_table(self) -> bool {
+        self.0 & TABLE == TABLE
     }
     /// Whether the hardware lets user mode write.
     pub const fn is_writable_now(self) -> bool {

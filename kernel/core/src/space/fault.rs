@@ -5,12 +5,13 @@ use super::{
     edit::partial,
     entry::{BORROWED, BUSY, COW, MAX_EXECUTE, MAX_WRITE, PageEntry, SHARED},
     load, page, shootdown, store,
-    tree::{Reach, leaf_index},
+    tree::{Reach, leaf_index, note},
 };
 use crate::{
     counter::{self, Counter},
     frames,
 };
+use core::slice;
 use kernel_abi::{
     Error,
     space::{Access, SpaceUse},
@@ -64,6 +65,7 @@ impl Space {
             Reach::Span { .. } => self.tree.reach_leaf(page, self.domain())?,
         };
         let word = &leaf[leaf_index(page)];
+        note(slice::from_ref(word));
         let Some(copying) = self.resolve_entry(page, word, wanted)? else { return Ok(()) };
         // Another CPU may still read the old frame: nobody gets the new one before it has forgotten that.
         drop(state);

@@ -5,8 +5,9 @@ use super::{
     edit::partial,
     entry::{BORROWED, COW, DEVICE, PINNED, PageEntry},
     load, lock_pair, page, store,
-    tree::{Reach, leaf_index},
+    tree::{Reach, leaf_index, note},
 };
+use core::slice;
 use kernel_abi::{
     Error,
     space::{Access, PageState},
@@ -131,7 +132,9 @@ impl Space {
         page::adopt(frame, self.domain().clone());
         let history = super::entry::MAX_EXECUTE
             | if access.contains(Access::WRITE) { super::entry::MAX_WRITE } else { 0 };
-        store(&leaf[leaf_index(page)], PageEntry::page(frame, history, access));
+        let word = &leaf[leaf_index(page)];
+        note(slice::from_ref(word));
+        store(word, PageEntry::page(frame, history, access));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::{
     edit::partial,
     entry::{BORROWED, COW, DEVICE, MAX_EXECUTE, MAX_WRITE, PINNED, PageEntry, SHARED},
     load, lock_pair, page, store,
-    tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, leaf_index},
+    tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, leaf_index, note},
 };
 use kernel_abi::{
     Error,
@@ -155,6 +155,9 @@ impl Slice<'_, '_> {
             if count > 0 {
                 return Ok((count, None));
             }
+        } else {
+            note(source);
+            note(target.get(..source.len()).unwrap_or(target));
         }
         let mut count = 0;
         for (source, target) in source.iter().zip(target) {

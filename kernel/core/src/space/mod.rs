@@ -18,6 +18,7 @@ pub mod inspect;
 pub mod map;
 pub mod page;
 pub mod shootdown;
+mod teardown;
 mod tree;
 
 use crate::{
@@ -71,8 +72,6 @@ pub struct State {
     borrows: Borrows,
     /// The page where freezing goes on.
     checked: u64,
-    /// The page where tearing down goes on.
-    torn: u64,
 }
 
 /// A Space.
@@ -131,10 +130,7 @@ impl Space {
             freezing: AtomicU8::new(Freezing::No as u8),
             borrowers: Borrowers::default(),
             is_awaited: AtomicBool::new(false),
-            space_lock: SpinLock::new(
-                lock::SPACE,
-                State { borrows: Borrows::default(), checked: 0, torn: 0 },
-            ),
+            space_lock: SpinLock::new(lock::SPACE, State { borrows: Borrows::default(), checked: 0 }),
         });
         made.inspect_err(|_| tables.free(domain))
     }
@@ -274,26 +270,6 @@ impl Space {
         if self.is_awaited.swap(false, Ordering::AcqRel) {
             self.domain().count_teardown(false);
         }
-    }
-
-    /// One slice of emptying the tree for good.
-    fn tear_down(&self, work: &mut Work) -> bool {
-        let end = 1 << (9 * self.tree.levels() - u32::from(self.tree.levels() == 4));
-        while !work.is_spent() {
-            let mut state = self.space_lock.lock();
-            let from = state.torn;
-            if from >= end {
-                state.borrows.clear(self.domain());
-                return true;
-            }
-            let mut changes = changes::Changes::new();
-            let done = self.remove_slice(from, end - from, 0, true, &mut changes, work).unwrap_or(0);
-            state.torn = from + done;
-            drop(state);
-            changes.finish(self);
-            work.spend(TABLE_COST);
-        }
-        false
     }
 }
 

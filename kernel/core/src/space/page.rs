@@ -64,16 +64,22 @@ pub fn add_reference(frame: Frame) -> Result<(), Error> {
 
 /// Gives a reference back, and the frame with the last one.
 pub fn release(frame: Frame) {
+    if let Some(domain) = release_unpaid(frame) {
+        domain.discharge(Amounts::frames(1));
+    }
+}
+
+/// The same, but whose account the frame must go back to is the caller's to see to.
+#[must_use]
+pub fn release_unpaid(frame: Frame) -> Option<Ref<Domain>> {
     // ORDERING: AcqRel, so that every use through other references is over before the frame is free.
     let before = machine::frame_words(frame)[0].fetch_sub(1, Ordering::AcqRel);
     if before & (PIN - 1) != 1 {
-        return;
+        return None;
     }
     let owner = FrameOwner::take::<Domain>(frame);
     frames::free(frame);
-    if let Some(domain) = owner {
-        domain.discharge(Amounts::frames(1));
-    }
+    owner
 }
 
 /// Whether there is one reference and no pin.

@@ -3,11 +3,15 @@
 //! Every use of a tree happens under its Space's lock. Tables are charged to the Space's Domain. A word above the leaves is empty, a
 //! demand-zero marker for its whole span, or a table.
 
-use super::entry::{PageEntry, TABLE};
+use super::{
+    entry::{PageEntry, TABLE},
+    teardown::GROUP,
+};
 use crate::{
     domain::{Amounts, Domain},
     frames,
 };
+use core::slice;
 use kernel_abi::{Error, PAGE_SHIFT, PAGE_SIZE};
 use kernel_machine::{
     self as machine, FRAME_WORDS, Frame, Table,
@@ -78,6 +82,17 @@ pub(super) fn count_until(words: &[AtomicU64], bits: impl Fn(PageEntry) -> u64) 
     (passed + rest.iter().take_while(|word| found(word) == 0).count()) as u32
 }
 
+/// Notes that words of a table may hold from now on what must be given back with the table: frames that are counted, or tables.
+/// Every table's first word of metadata has a bit for each eight of its words.
+pub(super) fn note(words: &[AtomicU64]) {
+    let Some(more) = words.len().checked_sub(1) else { return };
+    let first = words.as_ptr().addr() / size_of::<u64>() % FRAME_WORDS;
+    let (from, to) = (first / GROUP, (first + more) / GROUP);
+    let notes = &machine::frame_words(machine::frame_of(words.as_ptr().cast()))[0];
+    let groups = u64::MAX << from & u64::MAX >> (63 - to.min(63));
+    notes.store(notes.load(Ordering::Relaxed) | groups, Ordering::Relaxed);
+}
+
 fn word(table: Frame, page: u64, level: u32) -> &'static AtomicU64 {
     let index = (page >> ((level - 1) * LEVEL_BITS)) as usize % FRAME_WORDS;
     &machine::table(table)[index]
@@ -94,6 +109,11 @@ impl Tree {
         self.root
     }
 
+    /// The second root.
+    pub(super) const fn mirror(&self) -> Option<Frame> {
+        self.mirror
+    }
+
     /// Finds what is at a page.
     pub(super) fn reach(&self, page: u64) -> Reach {
         let mut table = self.root;
@@ -104,7 +124,7 @@ impl Tree {
             }
             let word = word(table, page, level);
             let value = word.load(Ordering::Relaxed);
-            if value & TABLE != TABLE {
+            if !PageEntry(value).is_table() {
                 let span = span_pages(level);
                 let into = page % span;
                 return Reach::Span {
@@ -124,7 +144,7 @@ impl Tree {
         let mut table = self.root;
         for level in (2..=self.levels).rev() {
             let value = word(table, page, level).load(Ordering::Relaxed);
-            if value & TABLE == TABLE {
+            if PageEntry(value).is_table() {
                 table = PageEntry(value).frame();
                 continue;
             }
@@ -146,7 +166,7 @@ impl Tree {
         for level in (2..=self.levels).rev() {
             let word = word(table, page, level);
             let value = word.load(Ordering::Relaxed);
-            table = if value & TABLE == TABLE {
+            table = if PageEntry(value).is_table() {
                 PageEntry(value).frame()
             } else {
                 let new = allocate_table(domain)?;
@@ -164,6 +184,7 @@ impl Tree {
 
     /// Writes a word above the leaves, in the mirror too where it is the root's.
     fn set_upper(&self, word_at: &AtomicU64, level: u32, page: u64, value: u64) {
+        note(slice::from_ref(word_at));
         // ORDERING: Release, so that a hardware walk that sees the table sees its contents.
         word_at.store(value, Ordering::Release);
         if level == self.levels
@@ -184,7 +205,7 @@ impl Tree {
         for at in (level..=self.levels).rev() {
             let word = word(table, page, at);
             let value = word.load(Ordering::Relaxed);
-            if value & TABLE != TABLE {
+            if !PageEntry(value).is_table() {
                 return None;
             }
             if at == level {
@@ -207,10 +228,12 @@ impl Tree {
 /// `OutOfFrames`.
 pub(super) fn allocate_table(domain: &Ref<Domain>) -> Result<Frame, Error> {
     domain.charge(Amounts::frames(1))?;
-    frames::allocate_zeroed().ok_or_else(|| {
+    let Some(frame) = frames::allocate_zeroed() else {
         domain.discharge(Amounts::frames(1));
-        Error::OutOfFrames
-    })
+        return Err(Error::OutOfFrames);
+    };
+    machine::frame_words(frame)[0].store(0, Ordering::Relaxed);
+    Ok(frame)
 }
 
 /// Gives a table's frame back.

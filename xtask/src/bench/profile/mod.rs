@@ -125,8 +125,8 @@ struct Text {
 
 fn tables(name: &str, trace: &Trace, names: &Names) -> Text {
     let total = trace.total();
-    let (mut programs, mut functions, mut places, mut callers) =
-        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut programs, mut functions, mut places, mut callers, mut asked) =
+        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (context, address, count) in trace.counts() {
         let program = match (names.program(address), names.program(context)) {
             ("kernel", program) => format!("kernel for {program}"),
@@ -136,6 +136,7 @@ fn tables(name: &str, trace: &Trace, names: &Names) -> Text {
         *programs.entry(program.clone()).or_insert(0) += count;
         if program.starts_with("kernel") {
             let caller = format!("{:12} {}", names.program(context), names.chain(context));
+            *asked.entry(format!("{caller}  => {function}")).or_insert(0) += count;
             *callers.entry(caller).or_insert(0) += count;
         }
         *functions.entry(format!("{program:24} {function}")).or_insert(0) += count;
@@ -149,6 +150,7 @@ fn tables(name: &str, trace: &Trace, names: &Names) -> Text {
         ("by function, with what is inlined into it", functions),
         ("by function, what is inlined apart", places),
         ("the kernel's work by who asked for it", callers),
+        ("the kernel's functions by who asked for them", asked),
     ] {
         let title = format!("\n{title}:\n");
         text.add(&title, &title);
