@@ -23,7 +23,6 @@ pub const FIRST: u64 = 1 << 18;
 const WRITE: Access = Access::READ.union(Access::WRITE);
 
 /// Both.
-#[derive(Debug)]
 pub struct Twin {
     /// The model.
     pub memory: Memory,

@@ -29,7 +29,6 @@ pub const ARGUMENTS: [Reg; 6] = [Reg::Rdi, Reg::Rsi, Reg::Rdx, Reg::R10, Reg::R8
 const ROUNDS: usize = 100_000;
 
 /// A booted kernel without a root program. Declare it before everything that refers to its objects.
-#[derive(Debug)]
 pub struct World {
     /// The root Domain.
     pub root: Ref<Domain>,
@@ -50,7 +49,7 @@ pub struct LedgerState {
 }
 
 /// A thread that a test plays.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Actor {
     /// The thread.
     pub thread: Ref<Thread>,

@@ -93,8 +93,8 @@ fn what_cannot_be_created_in_a_dead_domain_leaves_nothing() {
     let (domain, other) = (world.domain(), world.domain());
     let home = world.home(&other);
     Domain::destroy(domain.borrow());
-    assert_eq!(Space::create(&domain, SpaceUse::Home, None, false).unwrap_err(), Error::DomainDead);
-    assert_eq!(Thread::create(&domain, home.clone(), None).unwrap_err(), Error::DomainDead);
+    assert_eq!(Space::create(&domain, SpaceUse::Home, None, false).err(), Some(Error::DomainDead));
+    assert_eq!(Thread::create(&domain, home.clone(), None).err(), Some(Error::DomainDead));
     Domain::destroy(other.borrow());
     drop((domain, other, home));
     assert_eq!(world.ledger(), before);

@@ -13,7 +13,6 @@ use kernel_machine::{
 };
 
 /// An interrupt line or message-signalled vector.
-#[derive(Debug)]
 pub struct Irq {
     owner: Owner,
     vector: Vector,

@@ -4,10 +4,7 @@
 //! case, a nested use of the same value on the same CPU.
 
 use crate::types::MAX_CPUS;
-use core::{
-    cell::{Cell, UnsafeCell},
-    fmt,
-};
+use core::cell::{Cell, UnsafeCell};
 
 /// One CPU's value, alone on its cache lines.
 #[repr(align(64))]
@@ -23,12 +20,6 @@ pub struct PerCpu<T> {
 
 // SAFETY: a cell is reached only through `with`, which picks the calling CPU's own; a CPU runs one kernel entry at a time.
 unsafe impl<T: Send> Sync for PerCpu<T> {}
-
-impl<T> fmt::Debug for PerCpu<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("PerCpu")
-    }
-}
 
 /// Ends the borrow also when the closure panics (host tests).
 struct Borrow<'a>(&'a Cell<bool>);
@@ -76,12 +67,6 @@ impl<T> CpuCell<T> {
     #[must_use]
     pub const fn new(value: T) -> Self {
         Self { borrowed: Cell::new(false), value: UnsafeCell::new(value) }
-    }
-}
-
-impl<T> fmt::Debug for CpuCell<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("CpuCell")
     }
 }
 

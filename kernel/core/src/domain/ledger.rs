@@ -65,7 +65,6 @@ struct Account {
 }
 
 /// The accounts of one Domain.
-#[derive(Debug)]
 pub(super) struct Ledger {
     accounts: [Account; RESOURCES],
 }

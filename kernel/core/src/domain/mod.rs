@@ -15,7 +15,7 @@ use crate::{frames, ipc::Notification, lock, reaper};
 use kernel_abi::{Error, Kind, Rights, Slot, resource::UNLIMITED};
 use kernel_machine::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel_machine::{
-    self as machine,
+    self as machine, Frame,
     object::{AnyRef, Borrow, Entry, Members, Object, Ref, SpinLock, Work},
 };
 use ledger::Ledger;
@@ -28,7 +28,6 @@ const MAX_DEPTH: u8 = 12;
 const LOG_ALLOWANCE: u64 = 64 * 1024;
 
 /// A Domain.
-#[derive(Debug)]
 pub struct Domain {
     owner: Option<Owner>,
     parent: Option<Ref<Self>>,
@@ -49,7 +48,6 @@ pub struct Domain {
 }
 
 /// Who is told when a Domain dies.
-#[derive(Debug)]
 struct Watch {
     notification: Ref<Notification>,
     bit: u8,
@@ -57,7 +55,6 @@ struct Watch {
 }
 
 /// A charge for one object, given back when the object is dropped.
-#[derive(Debug)]
 pub struct Owner {
     domain: Ref<Domain>,
     amounts: Amounts,
@@ -301,6 +298,24 @@ impl Domain {
     /// Gives amounts back.
     pub fn discharge(&self, amounts: Amounts) {
         self.ledger.lock_second().discharge(amounts, self.parent());
+    }
+
+    /// Takes a frame on this Domain's account. Its contents are undefined.
+    ///
+    /// # Errors
+    /// `OutOfFrames`.
+    pub fn take_frame(&self) -> Result<Frame, Error> {
+        self.charge(Amounts::frames(1))?;
+        frames::allocate().ok_or_else(|| {
+            self.discharge(Amounts::frames(1));
+            Error::OutOfFrames
+        })
+    }
+
+    /// Gives a frame back.
+    pub fn give_frame(&self, frame: Frame) {
+        frames::free(frame);
+        self.discharge(Amounts::frames(1));
     }
 
     /// Use, limit and peak of the resource with an index in [`Amounts`].

@@ -52,7 +52,6 @@ pub fn virtual_time(domain: &Domain, ticks: u64, weight: u64, cpu: CpuId) -> u64
 }
 
 /// A Domain's share of time: a quota for each period.
-#[derive(Debug)]
 struct Bandwidth {
     quota: u64,
     period: u64,
@@ -61,7 +60,6 @@ struct Bandwidth {
 }
 
 /// Scheduling of one Domain.
-#[derive(Debug)]
 pub struct Schedule {
     weight: AtomicU64,
     cpus: AtomicU64,
@@ -80,7 +78,6 @@ pub struct Schedule {
 /// A Domain's runnable threads and those of its children that have some compete for its time by their weights, and the Domain itself competes among
 /// its parent's by its own. The weight that counts is the one at the time when a thread or a Domain joined the competition, so that
 /// the same is taken away when it leaves.
-#[derive(Debug)]
 struct Competition {
     /// Runnable threads in it and below (low half), and the weight it counts with in its parent while there are some.
     joined: AtomicU32,

@@ -4,9 +4,8 @@
 //! tables. A table of the radix is added by compare-and-swap and stays until the Domain is reclaimed.
 
 use super::{Amounts, Domain};
-use crate::frames;
 use kernel_abi::{Error, Kind, Rights, Slot, cap::SLOT_LIMIT};
-use kernel_machine::atomic::{AtomicU32, AtomicU64, Ordering};
+use kernel_machine::atomic::{AtomicU64, Ordering};
 use kernel_machine::{
     self as machine, FRAME_WORDS, Frame,
     object::{AnyBorrow, AnyRef, Borrow, Entry, Object, SlotTable, Work},
@@ -20,7 +19,7 @@ const NEXT_SLICE: u32 = 4096;
 const MIDDLES: usize = (SLOT_LIMIT as u64 / LEAF / LEAF) as usize;
 
 /// What a lookup found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Capability<'e> {
     /// The object.
     pub object: AnyBorrow<'e>,
@@ -46,10 +45,9 @@ impl<'e> Capability<'e> {
 }
 
 /// The radix. Frame number 0 means "no table".
-#[derive(Debug)]
 pub(super) struct Table {
-    first: AtomicU32,
-    middles: [AtomicU32; MIDDLES],
+    first: AtomicU64,
+    middles: [AtomicU64; MIDDLES],
     /// Where `clear` goes on.
     cleared: AtomicU64,
 }
@@ -57,8 +55,8 @@ pub(super) struct Table {
 impl Table {
     pub(super) const fn new() -> Self {
         Self {
-            first: AtomicU32::new(0),
-            middles: [const { AtomicU32::new(0) }; MIDDLES],
+            first: AtomicU64::new(0),
+            middles: [const { AtomicU64::new(0) }; MIDDLES],
             cleared: AtomicU64::new(0),
         }
     }
@@ -68,12 +66,11 @@ impl Table {
     fn leaf(&self, slot: u64) -> Option<(SlotTable, usize)> {
         let index = (slot % LEAF) as usize;
         if slot < LEAF {
-            let frame = frame(self.first.load(Ordering::Acquire))?;
+            let frame = frame(&self.first)?;
             return Some((SlotTable::new(frame), index));
         }
-        let middle = frame(self.middles.get((slot / LEAF / LEAF) as usize)?.load(Ordering::Acquire))?;
-        let word = machine::table(middle).get((slot / LEAF % LEAF) as usize)?;
-        let leaf = frame(word.load(Ordering::Acquire) as u32)?;
+        let middle = frame(self.middles.get((slot / LEAF / LEAF) as usize)?)?;
+        let leaf = frame(machine::table(middle).get((slot / LEAF % LEAF) as usize)?)?;
         Some((SlotTable::new(leaf), index))
     }
 
@@ -109,24 +106,12 @@ impl Table {
 
     fn grow(&self, domain: &Borrow<'_, Domain>, slot: u64) -> Result<(), Error> {
         if slot < LEAF {
-            return add_table(domain, |new| {
-                self.first.compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
-            });
+            return add_table(domain, &self.first);
         }
         let place = self.middles.get((slot / LEAF / LEAF) as usize).ok_or(Error::BadArgument)?;
-        if place.load(Ordering::Acquire) == 0 {
-            add_table(domain, |new| {
-                place.compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
-            })?;
-        }
-        let middle = frame(place.load(Ordering::Acquire)).ok_or(Error::OutOfFrames)?;
-        let word = machine::table(middle).get((slot / LEAF % LEAF) as usize).ok_or(Error::BadArgument)?;
-        if word.load(Ordering::Acquire) == 0 {
-            add_table(domain, |new| {
-                word.compare_exchange(0, u64::from(new), Ordering::AcqRel, Ordering::Acquire).is_ok()
-            })?;
-        }
-        Ok(())
+        add_table(domain, place)?;
+        let middle = frame(place).ok_or(Error::OutOfFrames)?;
+        add_table(domain, &machine::table(middle)[(slot / LEAF % LEAF) as usize])
     }
 
     pub(super) fn install(
@@ -138,17 +123,12 @@ impl Table {
         entry: &Entry,
     ) -> Result<(), Error> {
         self.prepare(domain, slot, entry)?;
+        let (table, index) = self.leaf(slot).ok_or(Error::OutOfFrames)?;
         domain.charge(Amounts::slot())?;
-        let installed = match self.leaf(slot) {
-            Some((table, index)) => {
-                table.install(index, object, rights.bits()).map_err(|_| Error::SlotOccupied)
-            }
-            None => Err(Error::OutOfFrames),
-        };
-        if installed.is_err() {
+        table.install(index, object, rights.bits()).map_err(|_| {
             domain.discharge(Amounts::slot());
-        }
-        installed
+            Error::SlotOccupied
+        })
     }
 
     pub(super) fn remove(&self, domain: &Borrow<'_, Domain>, slot: u64) -> bool {
@@ -214,39 +194,31 @@ impl Table {
 
     /// Gives the radix's frames back; nobody can look anything up any more.
     pub(super) fn free(&self, domain: &Borrow<'_, Domain>) {
-        for place in &self.middles {
-            let Some(middle) = frame(place.swap(0, Ordering::AcqRel)) else { continue };
-            for word in machine::table(middle) {
-                if let Some(leaf) = frame(word.load(Ordering::Acquire) as u32) {
-                    free_table(domain, leaf);
-                }
-            }
-            free_table(domain, middle);
+        for middle in self.middles.iter().filter_map(frame) {
+            machine::table(middle).iter().filter_map(frame).for_each(|leaf| domain.give_frame(leaf));
+            domain.give_frame(middle);
         }
-        if let Some(first) = frame(self.first.swap(0, Ordering::AcqRel)) {
-            free_table(domain, first);
+        if let Some(first) = frame(&self.first) {
+            domain.give_frame(first);
         }
     }
 }
 
-fn frame(number: u32) -> Option<Frame> {
-    (number != 0).then(|| Frame::new(number))
+fn frame(place: &AtomicU64) -> Option<Frame> {
+    let number = place.load(Ordering::Acquire);
+    (number != 0).then(|| Frame::new(number as u32))
 }
 
-fn add_table(domain: &Borrow<'_, Domain>, install: impl FnOnce(u32) -> bool) -> Result<(), Error> {
-    domain.charge(Amounts::frames(1))?;
-    let Some(frame) = frames::allocate_zeroed() else {
-        domain.discharge(Amounts::frames(1));
-        return Err(Error::OutOfFrames);
-    };
-    if !install(frame.number()) {
-        // Another CPU was first; its table serves as well.
-        free_table(domain, frame);
+/// Adds a table of the radix at a place that may be empty.
+fn add_table(domain: &Borrow<'_, Domain>, place: &AtomicU64) -> Result<(), Error> {
+    if place.load(Ordering::Acquire) == 0 {
+        let new = domain.take_frame()?;
+        machine::zero(new);
+        let number = new.number().into();
+        if place.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // Another CPU was first; its table serves as well.
+            domain.give_frame(new);
+        }
     }
     Ok(())
-}
-
-fn free_table(domain: &Borrow<'_, Domain>, frame: Frame) {
-    frames::free(frame);
-    domain.discharge(Amounts::frames(1));
 }

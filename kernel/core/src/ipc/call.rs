@@ -19,7 +19,6 @@ use kernel_machine::{
 const MAX_PASSED: usize = 64;
 
 /// What a receiver brings along.
-#[derive(Debug)]
 pub struct Reception {
     /// Where calls come from.
     pub endpoint: Ref<Endpoint>,

@@ -14,7 +14,6 @@ const READY_LINK: usize = 0;
 const WAKE_COST: u32 = 32;
 
 /// What an Endpoint's lock guards.
-#[derive(Debug)]
 pub(super) struct Servers {
     /// Threads that wait for a call.
     pub receivers: Queue<Thread, WAIT_LINK>,
@@ -23,14 +22,12 @@ pub(super) struct Servers {
 }
 
 /// An Endpoint.
-#[derive(Debug)]
 pub struct Endpoint {
     owner: Owner,
     servers: SpinLock<Servers>,
 }
 
 /// What a Gate's lock guards; it is taken while its Endpoint's is held.
-#[derive(Debug)]
 pub(super) struct Callers {
     /// Callers that no server has received.
     pub queued: Queue<Thread, WAIT_LINK>,
@@ -41,7 +38,6 @@ pub(super) struct Callers {
 }
 
 /// A Gate.
-#[derive(Debug)]
 pub struct Gate {
     owner: Owner,
     endpoint: Ref<Endpoint>,

@@ -19,7 +19,6 @@ use kernel_machine::{
 const MAX_WAITERS: usize = 64;
 
 /// Bits and who waits for them.
-#[derive(Debug)]
 pub(super) struct State {
     bits: u64,
     waiters: Queue<Thread, NOTIFY_LINK>,
@@ -27,7 +26,6 @@ pub(super) struct State {
 }
 
 /// A Notification.
-#[derive(Debug)]
 pub struct Notification {
     owner: Owner,
     state: SpinLock<State>,

@@ -9,7 +9,6 @@ use kernel_abi::{Error, Kind};
 use kernel_machine::object::{Borrow, Object, Ref, SpinLock, Work};
 
 /// What a Reply is used for.
-#[derive(Debug)]
 enum State {
     /// Nothing.
     Idle,
@@ -20,7 +19,6 @@ enum State {
 }
 
 /// A Reply.
-#[derive(Debug)]
 pub struct Reply {
     owner: Owner,
     state: SpinLock<State>,

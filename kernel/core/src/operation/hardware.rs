@@ -21,7 +21,6 @@ const MAX_DEVICE_PAGES: u64 = 1 << 16;
 const DEVICE_END: u64 = 1 << 44;
 
 /// The authority over the machine; there is one.
-#[derive(Debug)]
 pub struct Hardware {
     owner: Owner,
 }

@@ -29,7 +29,7 @@ use kernel_machine::{
 const ARGUMENTS: [Reg; 6] = [Reg::Rdi, Reg::Rsi, Reg::Rdx, Reg::R10, Reg::R8, Reg::R9];
 
 /// An operation under way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Request<'e> {
     thread: Borrow<'e, Thread>,
     entry: &'e Entry,

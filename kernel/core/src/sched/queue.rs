@@ -17,7 +17,6 @@ const MAX_PASSED: usize = 64;
 const STEAL_DEPTH: usize = 8;
 
 /// The queue.
-#[derive(Debug)]
 pub(super) struct RunQueue {
     services: Queue<Thread, RUN_LINK>,
     ring: [Queue<Thread, RUN_LINK>; BUCKETS],

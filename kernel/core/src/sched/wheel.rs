@@ -14,7 +14,6 @@ const BUCKETS: usize = 1 << DIGIT;
 const GRAIN: u32 = 10;
 
 /// The wheel. Times inside are in grains.
-#[derive(Debug)]
 pub(super) struct Wheel {
     present: u64,
     /// Levels that have an occupied bucket, a bit each.

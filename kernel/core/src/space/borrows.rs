@@ -18,7 +18,7 @@ const INLINE: usize = 8;
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 /// The set.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Borrows {
     inline: [Option<Ref<Space>>; INLINE],
     more: Option<SlotTable>,
@@ -120,7 +120,7 @@ impl Borrows {
             for index in 0..self.count.saturating_sub(INLINE) {
                 give_back(table.take(index).and_then(|object| object.downcast()));
             }
-            super::tree::free_table(table.frame(), domain);
+            domain.give_frame(table.frame());
         }
         self.count = 0;
     }

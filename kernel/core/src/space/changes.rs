@@ -13,7 +13,6 @@ const LIMIT: usize = 128;
 const TABLE: u32 = 1 << 31;
 
 /// The changes of one slice.
-#[derive(Debug)]
 pub struct Changes {
     frames: [u32; LIMIT],
     count: usize,

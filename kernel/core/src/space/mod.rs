@@ -67,7 +67,6 @@ pub enum Freezing {
 }
 
 /// What a Space's lock guards beside its tree.
-#[derive(Debug)]
 pub struct State {
     borrows: Borrows,
     /// The page where freezing goes on.
@@ -75,7 +74,6 @@ pub struct State {
 }
 
 /// A Space.
-#[derive(Debug)]
 pub struct Space {
     owner: Owner,
     used_for: SpaceUse,
@@ -144,7 +142,7 @@ impl Space {
         if used_for == SpaceUse::Hold {
             return Ok(TopTables { root, run_root: None });
         }
-        let run_root = tree::allocate_table(domain).inspect_err(|_| tree::free_table(root, domain))?;
+        let run_root = tree::allocate_table(domain).inspect_err(|_| domain.give_frame(root))?;
         let run_table = machine::table(run_root);
         machine::kernel_entries(run_table);
         let home_table = home.map_or(root, |home| home.tree.root());
@@ -275,9 +273,9 @@ impl Space {
 
 impl TopTables {
     fn free(&self, domain: &Ref<Domain>) {
-        tree::free_table(self.root, domain);
+        domain.give_frame(self.root);
         if let Some(run_root) = self.run_root {
-            tree::free_table(run_root, domain);
+            domain.give_frame(run_root);
         }
     }
 }

@@ -24,11 +24,7 @@ const LIMIT: u64 = 1 << 31;
 /// # Errors
 /// `OutOfFrames`.
 pub fn allocate(domain: &Ref<Domain>) -> Result<Frame, Error> {
-    domain.charge(Amounts::frames(1))?;
-    let Some(frame) = frames::allocate() else {
-        domain.discharge(Amounts::frames(1));
-        return Err(Error::OutOfFrames);
-    };
+    let frame = domain.take_frame()?;
     adopt(frame, domain.clone());
     Ok(frame)
 }

@@ -7,16 +7,13 @@ use super::{
     entry::{PageEntry, TABLE},
     teardown::GROUP,
 };
-use crate::{
-    domain::{Amounts, Domain},
-    frames,
-};
+use crate::domain::Domain;
 use core::slice;
 use kernel_abi::{Error, PAGE_SHIFT, PAGE_SIZE};
 use kernel_machine::{
     self as machine, FRAME_WORDS, Frame, Table,
     atomic::{AtomicU64, Ordering},
-    object::{Ref, Work},
+    object::Work,
 };
 
 /// Bits of an address that one level decides.
@@ -27,7 +24,6 @@ pub(super) const WORDS_PER_UNIT: u32 = 8;
 pub(super) const LEAF_PAGES: u64 = FRAME_WORDS as u64;
 
 /// The tree.
-#[derive(Debug)]
 pub(super) struct Tree {
     /// Topmost table.
     root: Frame,
@@ -38,7 +34,6 @@ pub(super) struct Tree {
 }
 
 /// What is at an offset.
-#[derive(Debug)]
 pub(super) enum Reach {
     /// The leaf table that holds the offset's entry.
     Leaf(&'static Table),
@@ -161,7 +156,7 @@ impl Tree {
     ///
     /// # Errors
     /// `OutOfFrames`.
-    pub(super) fn reach_leaf(&self, page: u64, domain: &Ref<Domain>) -> Result<&'static Table, Error> {
+    pub(super) fn reach_leaf(&self, page: u64, domain: &Domain) -> Result<&'static Table, Error> {
         let mut table = self.root;
         for level in (2..=self.levels).rev() {
             let word = word(table, page, level);
@@ -226,20 +221,11 @@ impl Tree {
 ///
 /// # Errors
 /// `OutOfFrames`.
-pub(super) fn allocate_table(domain: &Ref<Domain>) -> Result<Frame, Error> {
-    domain.charge(Amounts::frames(1))?;
-    let Some(frame) = frames::allocate_zeroed() else {
-        domain.discharge(Amounts::frames(1));
-        return Err(Error::OutOfFrames);
-    };
+pub(super) fn allocate_table(domain: &Domain) -> Result<Frame, Error> {
+    let frame = domain.take_frame()?;
+    machine::zero(frame);
     machine::frame_words(frame)[0].store(0, Ordering::Relaxed);
     Ok(frame)
-}
-
-/// Gives a table's frame back.
-pub(super) fn free_table(frame: Frame, domain: &Ref<Domain>) {
-    frames::free(frame);
-    domain.discharge(Amounts::frames(1));
 }
 
 /// Whether an offset and a number of pages lie below a limit, in whole pages; the first page and the number.

@@ -44,7 +44,6 @@ pub const TIMER_LINK: usize = 2;
 pub const RUN_LINK: usize = 3;
 
 /// A thread.
-#[derive(Debug)]
 pub struct Thread {
     owner: Owner,
     /// Its user registers.
@@ -63,7 +62,6 @@ pub struct Thread {
 }
 
 /// What the scheduler knows of a thread.
-#[derive(Debug)]
 pub struct Scheduling {
     /// The CPU whose queue it is in or goes to.
     pub cpu: AtomicUsize,

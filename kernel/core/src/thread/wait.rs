@@ -22,7 +22,6 @@ const PHASE: u64 = 7;
 const STEP: u64 = 8;
 
 /// What a thread waits for.
-#[derive(Debug)]
 pub enum Wait {
     /// Nothing.
     None,
@@ -41,7 +40,6 @@ pub enum Wait {
 }
 
 /// What a receiver waits with.
-#[derive(Debug)]
 pub struct Receiving {
     /// Where calls come from.
     pub endpoint: Ref<Endpoint>,
@@ -60,12 +58,10 @@ impl Wait {
 }
 
 /// A claimed wait: its holder alone wakes the thread.
-#[derive(Debug)]
 #[must_use]
 pub struct Claim(());
 
 /// The word.
-#[derive(Debug)]
 pub struct WaitWord(AtomicU64);
 
 impl WaitWord {

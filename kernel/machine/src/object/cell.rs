@@ -8,7 +8,6 @@ use super::{
 use crate::Frame;
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::{
-    fmt,
     marker::PhantomData,
     mem,
     ops::Deref,
@@ -17,7 +16,6 @@ use core::{
 use kernel_abi::Kind;
 
 /// A bounded amount of work: what one kernel entry may still spend on deferred work.
-#[derive(Debug)]
 pub struct Work(u32);
 
 impl Work {
@@ -189,12 +187,6 @@ impl<T: Object> Deref for Ref<T> {
     }
 }
 
-impl<T: Object> fmt::Debug for Ref<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Ref({:?})", T::KIND)
-    }
-}
-
 impl Header {
     /// Adds a reference where one exists already.
     pub(super) fn add_reference(&self) {
@@ -234,12 +226,6 @@ impl<T: Object> Clone for Borrow<'_, T> {
 }
 
 impl<T: Object> Copy for Borrow<'_, T> {}
-
-impl<T: Object> fmt::Debug for Borrow<'_, T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Borrow({:?})", T::KIND)
-    }
-}
 
 impl<T: Object> Deref for Borrow<'_, T> {
     type Target = T;
@@ -307,12 +293,6 @@ unsafe impl Send for AnyRef {}
 // SAFETY: as above.
 unsafe impl Sync for AnyRef {}
 
-impl fmt::Debug for AnyRef {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "AnyRef({:?})", self.borrow().kind())
-    }
-}
-
 impl Drop for AnyRef {
     fn drop(&mut self) {
         drop_reference(self.header);
@@ -348,12 +328,6 @@ impl AnyRef {
 pub struct AnyBorrow<'e> {
     pub(super) header: NonNull<Header>,
     pub(super) entry: PhantomData<&'e ()>,
-}
-
-impl fmt::Debug for AnyBorrow<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "AnyBorrow({:?})", self.kind())
-    }
 }
 
 impl<'e> AnyBorrow<'e> {

@@ -24,7 +24,6 @@ static WORDS: [Word; MAX_CPUS] = [const { Word(AtomicU64::new(OUTSIDE)) }; MAX_C
 static RETIRED: PerCpu<RetiredList> = per_cpu!(RetiredList::new());
 
 /// A kernel entry: while it exists, no object that this CPU can find is reused.
-#[derive(Debug)]
 pub struct Entry {
     _not_send: PhantomData<*const ()>,
 }

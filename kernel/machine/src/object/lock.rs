@@ -4,7 +4,6 @@ use crate::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::{MAX_CPUS, cpu, relax};
 use core::{
     cell::UnsafeCell,
-    fmt,
     ops::{Deref, DerefMut},
 };
 
@@ -23,12 +22,6 @@ pub struct SpinLock<T> {
 
 // SAFETY: the lock hands out one exclusive reference at a time, so sharing it moves `T` between CPUs at most.
 unsafe impl<T: Send> Sync for SpinLock<T> {}
-
-impl<T> fmt::Debug for SpinLock<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "SpinLock(rank {})", self.rank)
-    }
-}
 
 impl<T> SpinLock<T> {
     /// A free lock.
@@ -85,12 +78,6 @@ pub(super) fn reset() {
 pub struct Guard<'a, T> {
     lock: &'a SpinLock<T>,
     added: u32,
-}
-
-impl<T> fmt::Debug for Guard<'_, T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Guard")
-    }
 }
 
 impl<T> Deref for Guard<'_, T> {

@@ -7,17 +7,11 @@ use super::{
     epoch::Entry,
     queue::{Chain, MemberLinks},
 };
-use core::{fmt, marker::PhantomData};
+use core::marker::PhantomData;
 
 /// The list.
 pub struct Members {
     chain: Chain<MemberLinks>,
-}
-
-impl fmt::Debug for Members {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Members")
-    }
 }
 
 impl Members {

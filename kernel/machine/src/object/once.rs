@@ -1,7 +1,7 @@
 //! A value that boot sets once and everybody reads.
 
 use crate::atomic::{AtomicBool, Ordering};
-use core::{cell::UnsafeCell, fmt};
+use core::cell::UnsafeCell;
 
 /// The value, or nothing before it is set.
 pub struct Once<T> {
@@ -11,12 +11,6 @@ pub struct Once<T> {
 
 // SAFETY: the value is written before `is_set` and only read afterwards.
 unsafe impl<T: Send + Sync> Sync for Once<T> {}
-
-impl<T> fmt::Debug for Once<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Once")
-    }
-}
 
 impl<T: Copy> Once<T> {
     /// Nothing yet.

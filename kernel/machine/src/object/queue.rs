@@ -6,7 +6,6 @@
 use super::cell::{AnyRef, Cell, Header, Object, Ref};
 use crate::atomic::{AtomicPtr, AtomicU64, Ordering};
 use core::{
-    fmt,
     marker::PhantomData,
     ptr::{self, NonNull},
 };
@@ -19,12 +18,6 @@ pub struct Link {
     next: AtomicPtr<u8>,
     previous: AtomicPtr<u8>,
     owner: AtomicU64,
-}
-
-impl fmt::Debug for Link {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.is_linked() { "Link(in a queue)" } else { "Link(free)" })
-    }
 }
 
 impl Link {
@@ -199,12 +192,6 @@ pub struct Queue<T: Linked<N>, const N: usize> {
     chain: Chain<ValueLinks<T, N>>,
 }
 
-impl<T: Linked<N>, const N: usize> fmt::Debug for Queue<T, N> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.is_empty() { "Queue(empty)" } else { "Queue" })
-    }
-}
-
 impl<T: Linked<N>, const N: usize> Queue<T, N> {
     /// An empty queue.
     #[must_use]
@@ -276,12 +263,6 @@ impl<T: Linked<N>, const N: usize> Drop for Queue<T, N> {
 /// Objects of any kind with work that is done in slices.
 pub struct ReapQueue {
     chain: Chain<ReapLinks>,
-}
-
-impl fmt::Debug for ReapQueue {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("ReapQueue")
-    }
 }
 
 impl ReapQueue {

@@ -81,7 +81,6 @@ impl SlotTable {
 }
 
 /// The object a frame of user memory is charged to, as a counted reference in the frame's second metadata word.
-#[derive(Debug)]
 pub struct FrameOwner;
 
 impl FrameOwner {
