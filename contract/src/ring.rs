@@ -28,9 +28,9 @@ pub mod offset {
     pub const CLOSED_BY_PROGRAM: usize = 260;
 }
 
-/// Pages of one ring (16 KiB).
-pub const RING_PAGES: u64 = 4;
+/// Pages of one ring (8 KiB).
+pub const RING_PAGES: u64 = 2;
 /// Capacity of one ring in bytes.
-pub const CAPACITY: u32 = 16 * 1024;
+pub const CAPACITY: u32 = 8 * 1024;
 /// Pages of a whole port.
 pub const PORT_PAGES: u64 = 1 + 2 * RING_PAGES;
