@@ -8,6 +8,7 @@
 //! Nothing is sampled: QEMU runs one instruction per block and logs the address of each. Owns: scenarios, tables. Must not know: how anything on the
 //! machine works beyond the names of its programs.
 
+mod calls;
 mod gdb;
 mod names;
 mod trace;
@@ -142,6 +143,8 @@ fn tables(name: &str, trace: &Trace, names: &Names) -> Text {
         *functions.entry(format!("{program:24} {function}")).or_insert(0) += count;
         *places.entry(format!("{program:24} {place}")).or_insert(0) += count;
     }
+    let inclusive =
+        trace.order().map_or_else(BTreeMap::new, |order| calls::inclusive(order, names));
     let mut text = Text { short: String::new(), all: String::new() };
     let head = format!("profile of {name}: {} instructions\n", number(total as f64));
     text.add(&head, &head);
@@ -149,6 +152,7 @@ fn tables(name: &str, trace: &Trace, names: &Names) -> Text {
         ("by program", programs),
         ("by function, with what is inlined into it", functions),
         ("by function, what is inlined apart", places),
+        ("by function, with all that it calls", inclusive),
         ("the kernel's work by who asked for it", callers),
         ("the kernel's functions by who asked for them", asked),
     ] {

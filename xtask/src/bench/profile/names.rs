@@ -48,6 +48,14 @@ impl Names {
         self.find(address).map_or("?", |program| program.name)
     }
 
+    /// The program and the first address of the function at an address.
+    pub(super) fn function(&self, address: u64) -> (&'static str, u64) {
+        let Some(program) = self.find(address) else { return ("?", address) };
+        let index = program.functions.partition_point(|(start, _)| *start <= address);
+        let start = index.checked_sub(1).and_then(|index| program.functions.get(index));
+        (program.name, start.map_or(address, |(start, _)| *start))
+    }
+
     /// The function at an address, and the innermost inlined one with where it was inlined.
     pub(super) fn describe(&self, address: u64) -> (String, String) {
         let Some(program) = self.find(address) else {

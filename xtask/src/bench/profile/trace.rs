@@ -8,6 +8,9 @@ use std::{
 /// Addresses this near to each other belong to the same program.
 const NEAR: u32 = 24;
 
+/// Most addresses whose order is kept.
+const ORDERED: usize = 8 << 20;
+
 /// First address of the kernel's image.
 const KERNEL: u64 = 0xffff_ffff_8000_0000;
 
@@ -20,6 +23,8 @@ pub(super) struct Trace {
     context: u64,
     /// First address and length of runs that stay near to it, in order.
     runs: Vec<(u64, u64)>,
+    /// Every address, up to [`ORDERED`].
+    order: Vec<u64>,
 }
 
 impl Trace {
@@ -36,7 +41,15 @@ impl Trace {
         self.runs.iter().copied()
     }
 
+    /// The addresses in the order they ran in, if they were not too many.
+    pub(super) fn order(&self) -> Option<&[u64]> {
+        (self.order.len() < ORDERED).then_some(&self.order)
+    }
+
     fn add(&mut self, address: u64) {
+        if self.order.len() < ORDERED {
+            self.order.push(address);
+        }
         if address < KERNEL {
             self.context = address;
         }
@@ -55,6 +68,7 @@ impl Trace {
         if let Some((_, count)) = self.runs.last_mut() {
             *count = count.saturating_sub(1);
         }
+        self.order.pop();
     }
 }
 
