@@ -1,16 +1,16 @@
 //! The vDSO (vdso(7)): a page that every program finds mapped, an ELF image whose functions read clocks without a system call.
 //!
-//! The image is made once, when the first program is loaded: headers, symbols and versions here, code from [`crate::machine::vdso_code`], and the time base,
-//! which is the same that system calls use, so that both tell one time.
+//! The page is put together once, when the first program is loaded: headers, symbols and versions, which are made when this is compiled, code from
+//! [`crate::machine::vdso_code`], and the time base, which is the same that system calls use, so that both tell one time.
 
 use crate::{
     linux::Errno,
     machine::{
         pages::Page,
-        vdso_code::{self, CODE, DATA, Function},
+        vdso_code::{self, CODE, DATA, FUNCTIONS, PLACE},
     },
 };
-use alloc::{rc::Rc, vec::Vec};
+use alloc::rc::Rc;
 use core::cell::RefCell;
 
 /// Bytes of the image.
@@ -45,163 +45,180 @@ impl Vdso {
         }
         let page = Rc::new(Page::zeroed()?);
         let (boot, rate) = (rt::clock::at_boot(), rt::clock::nanoseconds_per_tick());
-        page.write(0, &image([crate::system::time::epoch(), boot, rate]));
+        page.write(0, &FRONT);
+        page.write(CODE, vdso_code::code());
+        for (index, word) in [crate::system::time::epoch(), boot, rate].into_iter().enumerate() {
+            page.write(DATA + 8 * index, &word.to_le_bytes());
+        }
         *self.0.borrow_mut() = Some(page.clone());
         Ok(page)
     }
 }
 
-/// The hash of a symbol's name in a `DT_HASH` table.
-fn hash(name: &str) -> u32 {
-    name.bytes().fold(0, |hash: u32, byte| {
-        let hash = (hash << 4).wrapping_add(byte.into());
-        let high = hash & 0xf000_0000;
-        (hash ^ high >> 24) & !high
-    })
+/// What comes before the code.
+static FRONT: [u8; USED] = front();
+
+/// Bytes of the headers.
+const HEADERS: usize = 64 + 2 * 56;
+/// Bytes of the front: what its parts add up to.
+const USED: usize = DYNAMIC + 16 * ENTRIES;
+const SYMBOLS: usize = HEADERS;
+const HASHES: usize = SYMBOLS + 24 * (FUNCTIONS.len() + 1);
+const VERSIONS: usize = HASHES + (4 * (2 + BUCKETS + FUNCTIONS.len() + 1)).next_multiple_of(8);
+const DEFINITIONS: usize = VERSIONS + (2 * (FUNCTIONS.len() + 1)).next_multiple_of(8);
+const STRINGS: usize = DEFINITIONS + 2 * 28;
+const DYNAMIC: usize = STRINGS + STRINGS_LENGTH.next_multiple_of(8);
+/// Entries of the dynamic section with the one that ends it.
+const ENTRIES: usize = 10;
+/// Buckets of symbols by the hash of their names, each a chain.
+const BUCKETS: usize = 4;
+/// The strings: an empty one, the functions' names, and these.
+const STRINGS_LENGTH: usize = place_of(FUNCTIONS.len() + 2);
+
+/// The string with an index: functions, then the version and the image's own name.
+const fn string(index: usize) -> &'static str {
+    if index < FUNCTIONS.len() {
+        FUNCTIONS[index]
+    } else if index == FUNCTIONS.len() {
+        VERSION
+    } else {
+        SONAME
+    }
 }
 
-/// Bytes in the making, with the places of its parts.
-struct Image(Vec<u8>);
+/// Where a string begins in the table of strings.
+const fn place_of(index: usize) -> usize {
+    let (mut place, mut before) = (1, 0);
+    while before < index {
+        place += string(before).len() + 1;
+        before += 1;
+    }
+    place
+}
+
+/// The hash of a symbol's name in a `DT_HASH` table.
+const fn hash(name: &str) -> u32 {
+    let (bytes, mut hash, mut index) = (name.as_bytes(), 0_u32, 0);
+    while index < bytes.len() {
+        hash = (hash << 4).wrapping_add(bytes[index] as u32);
+        let high = hash & 0xf000_0000;
+        hash = (hash ^ high >> 24) & !high;
+        index += 1;
+    }
+    hash
+}
+
+/// Bytes in the making.
+struct Image {
+    bytes: [u8; USED],
+    at: usize,
+}
 
 impl Image {
-    fn at(&self) -> u64 {
-        self.0.len() as u64
+    const fn bytes(&mut self, bytes: &[u8]) {
+        let mut index = 0;
+        while index < bytes.len() {
+            self.bytes[self.at] = bytes[index];
+            self.at += 1;
+            index += 1;
+        }
     }
-    fn half(&mut self, value: u16) -> &mut Self {
-        self.0.extend(value.to_le_bytes());
-        self
+    const fn halves(&mut self, values: &[u16]) {
+        let mut index = 0;
+        while index < values.len() {
+            self.bytes(&values[index].to_le_bytes());
+            index += 1;
+        }
     }
-    fn word(&mut self, value: u32) -> &mut Self {
-        self.0.extend(value.to_le_bytes());
-        self
+    const fn words(&mut self, values: &[u32]) {
+        let mut index = 0;
+        while index < values.len() {
+            self.bytes(&values[index].to_le_bytes());
+            index += 1;
+        }
     }
-    fn long(&mut self, value: u64) -> &mut Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-    fn align(&mut self) {
-        self.0.resize(self.0.len().next_multiple_of(8), 0);
+    const fn longs(&mut self, values: &[u64]) {
+        let mut index = 0;
+        while index < values.len() {
+            self.bytes(&values[index].to_le_bytes());
+            index += 1;
+        }
     }
 }
 
-/// The names, each ended by a zero byte, and where each begins.
-fn strings(functions: &[Function]) -> (Vec<u8>, Vec<u32>) {
-    let names = functions.iter().map(|function| function.name);
-    let mut text = alloc::vec![0];
-    let mut places = Vec::new();
-    for name in names.chain([VERSION, SONAME]) {
-        places.push(text.len() as u32);
-        text.extend_from_slice(name.as_bytes());
-        text.push(0);
+const fn front() -> [u8; USED] {
+    let mut out = Image { bytes: [0; USED], at: 0 };
+    headers(&mut out);
+    symbols(&mut out);
+    hashes(&mut out);
+    out.at = VERSIONS;
+    out.halves(&[0]);
+    out.halves(&[2; FUNCTIONS.len()]);
+    out.at = DEFINITIONS;
+    definition(&mut out, 1, 1, FUNCTIONS.len() + 1, 28);
+    definition(&mut out, 0, 2, FUNCTIONS.len(), 0);
+    out.at = STRINGS + 1;
+    let mut index = 0;
+    while index < FUNCTIONS.len() + 2 {
+        out.bytes(string(index).as_bytes());
+        out.at += 1;
+        index += 1;
     }
-    (text, places)
-}
-
-/// The whole image with its time base.
-fn image(base: [u64; 3]) -> Vec<u8> {
-    const HEADERS: usize = 64 + 2 * 56;
-    const ENTRIES: u64 = 9;
-    let functions = vdso_code::functions();
-    let (text, places) = strings(&functions);
-    let place = |index: usize| places.get(index).copied().unwrap_or(0);
-    let (version, soname) = (place(functions.len()), place(functions.len() + 1));
-    let mut out = Image(alloc::vec![0; HEADERS]);
-    let symbols_at = out.at();
-    symbols(&mut out, &functions, &places);
-    let hash_at = out.at();
-    hashes(&mut out, &functions);
-    let versions_at = out.at();
-    out.half(0);
-    for _ in &functions {
-        out.half(2);
-    }
-    out.align();
-    let definitions_at = out.at();
-    definition(&mut out, 1, 1, SONAME, soname, 28);
-    definition(&mut out, 0, 2, VERSION, version, 0);
-    out.align();
-    let strings_at = out.at();
-    out.0.extend_from_slice(&text);
-    out.align();
-    let dynamic_at = out.at();
-    let entries: [(u64, u64); ENTRIES as usize + 1] = [
-        (DT_SONAME, soname.into()),
-        (DT_HASH, hash_at),
-        (DT_SYMTAB, symbols_at),
-        (DT_SYMENT, 24),
-        (DT_STRTAB, strings_at),
-        (DT_STRSZ, text.len() as u64),
-        (DT_VERSYM, versions_at),
-        (DT_VERDEF, definitions_at),
-        (DT_VERDEFNUM, 2),
-        (0, 0),
-    ];
-    for (kind, value) in entries {
-        out.long(kind).long(value);
-    }
-    out.0.resize(CODE, 0);
-    out.0.extend_from_slice(vdso_code::code());
-    out.0.resize(DATA, 0);
-    for value in base {
-        out.long(value);
-    }
-    out.0.resize(SIZE, 0);
-    let headers = headers(dynamic_at, (ENTRIES + 1) * 16);
-    if let Some(front) = out.0.get_mut(..HEADERS) {
-        front.copy_from_slice(&headers.0);
-    }
-    out.0
+    out.at = DYNAMIC;
+    out.longs(&[DT_SONAME, place_of(FUNCTIONS.len() + 1) as u64, DT_HASH, HASHES as u64]);
+    out.longs(&[DT_SYMTAB, SYMBOLS as u64, DT_SYMENT, 24, DT_STRTAB, STRINGS as u64]);
+    out.longs(&[DT_STRSZ, STRINGS_LENGTH as u64, DT_VERSYM, VERSIONS as u64]);
+    out.longs(&[DT_VERDEF, DEFINITIONS as u64, DT_VERDEFNUM, 2]);
+    out.bytes
 }
 
 /// The file header and the program headers.
-fn headers(dynamic_at: u64, dynamic_length: u64) -> Image {
-    let mut out = Image(Vec::with_capacity(256));
-    out.0.extend_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+const fn headers(out: &mut Image) {
+    const LENGTH: u64 = (16 * ENTRIES) as u64;
+    out.bytes(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     // A shared object for x86-64; no entry; program headers follow, there are no sections.
-    out.half(3).half(62).word(1).long(0).long(64).long(0).word(0);
-    out.half(64).half(56).half(2).half(64).half(0).half(0);
-    out.word(PT_LOAD).word(5).long(0).long(0).long(0);
-    out.long(SIZE as u64).long(SIZE as u64).long(SIZE as u64);
-    out.word(PT_DYNAMIC).word(4).long(dynamic_at).long(dynamic_at).long(dynamic_at);
-    out.long(dynamic_length).long(dynamic_length).long(8);
-    out
+    out.halves(&[3, 62]);
+    out.words(&[1]);
+    out.longs(&[0, 64, 0]);
+    out.words(&[0]);
+    out.halves(&[64, 56, 2, 64, 0, 0]);
+    out.words(&[PT_LOAD, 5]);
+    out.longs(&[0, 0, 0, SIZE as u64, SIZE as u64, SIZE as u64]);
+    out.words(&[PT_DYNAMIC, 4]);
+    out.longs(&[DYNAMIC as u64, DYNAMIC as u64, DYNAMIC as u64, LENGTH, LENGTH, 8]);
 }
 
-fn symbols(out: &mut Image, functions: &[Function], places: &[u32]) {
-    out.long(0).long(0).long(0);
-    for (function, name) in functions.iter().zip(places) {
+const fn symbols(out: &mut Image) {
+    out.at = SYMBOLS + 24;
+    let mut index = 0;
+    while index < FUNCTIONS.len() {
         // A global function of the section that begins at address 0.
-        out.word(*name).half(0x12).half(1);
-        out.long(function.offset as u64).long(function.length as u64);
+        out.words(&[place_of(index) as u32]);
+        out.halves(&[0x12, 1]);
+        out.longs(&[(CODE + index * PLACE) as u64, PLACE as u64]);
+        index += 1;
     }
 }
 
-/// Buckets of symbols by the hash of their names, each a chain.
-fn hashes(out: &mut Image, functions: &[Function]) {
-    const BUCKETS: u32 = 4;
-    let count = functions.len() as u32;
-    let mut buckets = [0; BUCKETS as usize];
-    let mut chains = alloc::vec![0; functions.len() + 1];
-    for (index, function) in (1..).zip(functions) {
-        let Some(bucket) = buckets.get_mut((hash(function.name) % BUCKETS) as usize) else {
-            continue;
-        };
-        if let Some(next) = chains.get_mut(index as usize) {
-            *next = *bucket;
-        }
-        *bucket = index;
+const fn hashes(out: &mut Image) {
+    let (mut buckets, mut chains) = ([0; BUCKETS], [0; FUNCTIONS.len() + 1]);
+    let mut index = 0;
+    while index < FUNCTIONS.len() {
+        let bucket = &mut buckets[hash(FUNCTIONS[index]) as usize % BUCKETS];
+        index += 1;
+        chains[index] = *bucket;
+        *bucket = index as u32;
     }
-    out.word(BUCKETS).word(count + 1);
-    for value in buckets.iter().chain(&chains) {
-        out.word(*value);
-    }
-    out.align();
+    out.at = HASHES;
+    out.words(&[BUCKETS as u32, FUNCTIONS.len() as u32 + 1]);
+    out.words(&buckets);
+    out.words(&chains);
 }
 
-/// A version: its flags, number, name; `next` is how far the one behind it is.
-fn definition(out: &mut Image, flags: u16, index: u16, name: &str, place: u32, next: u32) {
-    out.half(1).half(flags).half(index).half(1).word(hash(name)).word(20).word(next);
-    out.word(place).word(0);
+/// A version: its flags, number, and the index of its name; `next` is how far the one behind it is.
+const fn definition(out: &mut Image, flags: u16, number: u16, name: usize, next: u32) {
+    out.halves(&[1, flags, number, 1]);
+    out.words(&[hash(string(name)), 20, next, place_of(name) as u32, 0]);
 }
 
 #[cfg(test)]
@@ -214,28 +231,27 @@ mod tests {
 
     #[test]
     fn a_loader_finds_every_function_by_its_hash() {
-        let image = image([1, 2, 3]);
-        let dynamic = number(&image, 64 + 56 + 8, 8);
+        let image = &FRONT[..];
+        let dynamic = number(image, 64 + 56 + 8, 8);
         let tag = |wanted: u64| {
             (0..)
                 .map(|index| dynamic + index * 16)
-                .find(|at| number(&image, *at, 8) as u64 == wanted)
-                .map(|at| number(&image, at + 8, 8))
+                .find(|at| number(image, *at, 8) as u64 == wanted)
+                .map(|at| number(image, at + 8, 8))
                 .unwrap()
         };
         let (table, symbols, strings) = (tag(DT_HASH), tag(DT_SYMTAB), tag(DT_STRTAB));
-        let buckets = number(&image, table, 4);
-        for function in vdso_code::functions() {
-            let mut at =
-                number(&image, table + 8 + 4 * (hash(function.name) as usize % buckets), 4);
+        let buckets = number(image, table, 4);
+        for (index, function) in FUNCTIONS.into_iter().enumerate() {
+            let mut at = number(image, table + 8 + 4 * (hash(function) as usize % buckets), 4);
             let name = |at: usize| {
-                let begin = strings + number(&image, symbols + 24 * at, 4);
+                let begin = strings + number(image, symbols + 24 * at, 4);
                 image[begin..].split(|byte| *byte == 0).next().unwrap()
             };
-            while at != 0 && name(at) != function.name.as_bytes() {
-                at = number(&image, table + 8 + 4 * (buckets + at), 4);
+            while at != 0 && name(at) != function.as_bytes() {
+                at = number(image, table + 8 + 4 * (buckets + at), 4);
             }
-            assert_eq!(number(&image, symbols + 24 * at + 8, 8), function.offset);
+            assert_eq!(number(image, symbols + 24 * at + 8, 8), CODE + index * PLACE);
         }
     }
 
@@ -246,10 +262,8 @@ mod tests {
 
     #[test]
     fn the_code_fits_between_headers_and_time_base() {
-        let image = image([7, 8, 9]);
-        assert_eq!(image.len(), SIZE);
+        const { assert!(USED <= CODE) };
         assert!(CODE + vdso_code::code().len() <= DATA);
-        assert!(image[64..CODE].iter().any(|byte| *byte != 0));
-        assert_eq!([0, 8, 16].map(|at| number(&image, DATA + at, 8)), [7, 8, 9]);
+        assert!(vdso_code::code().chunks(PLACE).all(|place| place[0] != 0));
     }
 }

@@ -1,22 +1,23 @@
 //! The code of the vDSO: clocks read without leaving the guest.
 //!
 //! It is copied to a fixed offset of a page whose end holds the time base ([`DATA`]), which it finds relative to itself; it runs in the guest only.
+//! Each function has a place of its own of [`PLACE`] bytes, so that the rest of the page is known when the program is compiled.
 
 /// Where in its page the code begins.
 pub const CODE: usize = 0x800;
 /// Where in its page the time base begins: epoch (nanoseconds), ticks at boot, and what a tick is worth as a fraction of `1 << rt::clock::FRACTION`.
 pub const DATA: usize = 0xfe0;
 
-/// A function of the vDSO.
-#[derive(Clone, Copy, Debug)]
-pub struct Function {
-    /// Its name.
-    pub name: &'static str,
-    /// Where in the page it begins.
-    pub offset: usize,
-    /// Its bytes.
-    pub length: usize,
-}
+/// Bytes of each function's place.
+pub const PLACE: usize = 0x80;
+/// The functions' names, in the order of their places.
+pub const FUNCTIONS: [&str; 5] = [
+    "__vdso_clock_gettime",
+    "__vdso_gettimeofday",
+    "__vdso_time",
+    "__vdso_clock_getres",
+    "__vdso_getcpu",
+];
 
 core::arch::global_asm!(
     ".pushsection .rodata.vdso, \"a\"",
@@ -24,8 +25,6 @@ core::arch::global_asm!(
     ".global personality_vdso_begin",
     "personality_vdso_begin:",
     // edi: clock, rsi: struct timespec.
-    ".global personality_vdso_clock_gettime",
-    "personality_vdso_clock_gettime:",
     "cmp edi, 11",
     "ja 9f",
     "mov ecx, edi",
@@ -52,21 +51,8 @@ core::arch::global_asm!(
     "9: mov eax, 228",
     "syscall",
     "ret",
-    // Nanoseconds since boot in rax. Changes rdx.
-    "personality_vdso_nanoseconds:",
-    "lfence",
-    "rdtsc",
-    "shl rdx, 32",
-    "or rax, rdx",
-    "sub rax, [rip + personality_vdso_begin + {data} + 8]",
-    "jae 3f",
-    "xor eax, eax",
-    "3: mul qword ptr [rip + personality_vdso_begin + {data} + 16]",
-    "shrd rax, rdx, {fraction}",
-    "ret",
     // rdi: struct timeval or null, rsi: struct timezone or null.
-    ".global personality_vdso_gettimeofday",
-    "personality_vdso_gettimeofday:",
+    ".org personality_vdso_begin + 1 * {place}",
     "test rdi, rdi",
     "jz 4f",
     "call personality_vdso_nanoseconds",
@@ -86,8 +72,7 @@ core::arch::global_asm!(
     "5: xor eax, eax",
     "ret",
     // rdi: time_t or null.
-    ".global personality_vdso_time",
-    "personality_vdso_time:",
+    ".org personality_vdso_begin + 2 * {place}",
     "call personality_vdso_nanoseconds",
     "add rax, [rip + personality_vdso_begin + {data}]",
     "xor edx, edx",
@@ -98,8 +83,7 @@ core::arch::global_asm!(
     "mov [rdi], rax",
     "6: ret",
     // edi: clock, rsi: struct timespec or null.
-    ".global personality_vdso_clock_getres",
-    "personality_vdso_clock_getres:",
+    ".org personality_vdso_begin + 3 * {place}",
     "cmp edi, 11",
     "ja 8f",
     "mov ecx, edi",
@@ -116,52 +100,37 @@ core::arch::global_asm!(
     "8: mov eax, 229",
     "syscall",
     "ret",
-    ".global personality_vdso_getcpu",
-    "personality_vdso_getcpu:",
+    ".org personality_vdso_begin + 4 * {place}",
     "mov eax, 309",
     "syscall",
     "ret",
-    ".global personality_vdso_end",
-    "personality_vdso_end:",
+    ".org personality_vdso_begin + 5 * {place}",
+    // Nanoseconds since boot in rax. Changes rdx.
+    "personality_vdso_nanoseconds:",
+    "lfence",
+    "rdtsc",
+    "shl rdx, 32",
+    "or rax, rdx",
+    "sub rax, [rip + personality_vdso_begin + {data} + 8]",
+    "jae 3f",
+    "xor eax, eax",
+    "3: mul qword ptr [rip + personality_vdso_begin + {data} + 16]",
+    "shrd rax, rdx, {fraction}",
+    "ret",
+    ".org personality_vdso_begin + 6 * {place}",
     ".popsection",
     data = const DATA - CODE,
+    place = const PLACE,
     fraction = const rt::clock::FRACTION,
 );
 
 unsafe extern "C" {
-    static personality_vdso_begin: u8;
-    static personality_vdso_clock_gettime: u8;
-    static personality_vdso_gettimeofday: u8;
-    static personality_vdso_time: u8;
-    static personality_vdso_clock_getres: u8;
-    static personality_vdso_getcpu: u8;
-    static personality_vdso_end: u8;
+    static personality_vdso_begin: [u8; (FUNCTIONS.len() + 1) * PLACE];
 }
 
 /// The code.
 #[must_use]
 pub fn code() -> &'static [u8] {
-    let (begin, end) = (&raw const personality_vdso_begin, &raw const personality_vdso_end);
-    // SAFETY: the labels enclose bytes of the program that nothing changes.
-    unsafe { core::slice::from_raw_parts(begin, end.addr() - begin.addr()) }
-}
-
-/// The functions, in the order of the code.
-#[must_use]
-pub fn functions() -> [Function; 5] {
-    let begin = (&raw const personality_vdso_begin).addr();
-    let starts = [
-        ("__vdso_clock_gettime", (&raw const personality_vdso_clock_gettime).addr()),
-        ("__vdso_gettimeofday", (&raw const personality_vdso_gettimeofday).addr()),
-        ("__vdso_time", (&raw const personality_vdso_time).addr()),
-        ("__vdso_clock_getres", (&raw const personality_vdso_clock_getres).addr()),
-        ("__vdso_getcpu", (&raw const personality_vdso_getcpu).addr()),
-    ];
-    core::array::from_fn(|index| {
-        let (name, start) = starts[index];
-        let end = starts
-            .get(index + 1)
-            .map_or((&raw const personality_vdso_end).addr(), |(_, start)| *start);
-        Function { name, offset: CODE + start - begin, length: end - start }
-    })
+    // SAFETY: the label is followed by that many bytes of the program that nothing changes.
+    unsafe { &personality_vdso_begin }
 }
