@@ -71,7 +71,7 @@ pub fn make_directories(walker: &Walker<'_>, path: &[u8]) -> Result<Rc<Node>, Er
     for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
         so_far.push(b'/');
         so_far.extend_from_slice(name);
-        current = match walker.find(&so_far, true) {
+        current = match plain_child(&current, name).unwrap_or_else(|| walker.find(&so_far, true)) {
             Ok(node) if node.is_directory() => node,
             Ok(_) => return Err(Errno::ENOTDIR),
             Err(Errno::ENOENT) => {
@@ -83,6 +83,18 @@ pub fn make_directories(walker: &Walker<'_>, path: &[u8]) -> Result<Rc<Node>, Er
         };
     }
     Ok(current)
+}
+
+/// What a directory has under a name, where nothing can lead elsewhere: no mount, no symbolic link, no `..`.
+fn plain_child(directory: &Rc<Node>, name: &[u8]) -> Option<Result<Rc<Node>, Errno>> {
+    let is_plain = |node: &Node| node.directory().is_some_and(|own| own.mounted().is_none());
+    if name == b".." || !is_plain(directory) {
+        return None;
+    }
+    match directory.lookup(name) {
+        Ok(node) if !is_plain(&node) => None,
+        found => Some(found),
+    }
 }
 
 /// Puts a file over the image.

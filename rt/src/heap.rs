@@ -28,7 +28,7 @@ const PAGES: u64 = home::HEAP + TABLE;
 /// Orders of runs: 1 page to 4 GiB.
 const ORDERS: usize = 21;
 /// Order of the runs that the heap grows by: a quarter of what it has, between these.
-const GROWTH: (usize, usize) = (2, 4);
+const GROWTH: (usize, usize) = (1, 4);
 /// Runs of this order and above give their frames back when they are free.
 const RETURNED: usize = 6;
 /// Sizes of small blocks.
