@@ -4,7 +4,7 @@ use super::{
     ENTRY_COST, FRAME_COST, SLICE, Space, State, TABLE_COST,
     changes::Changes,
     edit::partial,
-    entry::{BORROWED, COW, DEVICE, MAX_EXECUTE, MAX_WRITE, PINNED, PageEntry, SHARED},
+    entry::{BORROWED, COW, DEVICE, MAX_EXECUTE, MAX_WRITE, PINNED, PageEntry, SHARED, ZERO},
     load, lock_pair, page, store,
     tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, leaf_index, note},
 };
@@ -49,6 +49,13 @@ struct Slice<'a, 'e> {
     changes: Changes,
     work: Work,
     entry: &'e Entry,
+}
+
+/// Entries of a run: the bits that they must have in common, those that all get, and those that each keeps.
+struct Run {
+    same: u64,
+    alike: u64,
+    kept: u64,
 }
 
 /// Maps a slice; the number of pages dealt with.
@@ -150,12 +157,11 @@ impl Slice<'_, '_> {
             return Ok((skipped, None));
         }
         let target = leaf_from(self.to.tree.reach_leaf(to, self.to.domain())?, to);
-        if self.from_is_frozen {
-            let count = self.map_frozen(source, target, to_state, from_state)?;
-            if count > 0 {
-                return Ok((count, None));
-            }
-        } else {
+        let count = self.map_run(source, target, to_state, from_state)?;
+        if count > 0 {
+            return Ok((count, None));
+        }
+        if !self.from_is_frozen {
             note(source);
             note(target.get(..source.len()).unwrap_or(target));
         }
@@ -182,42 +188,56 @@ impl Slice<'_, '_> {
         holes.into()
     }
 
-    /// Maps a run of pages with frames of a frozen source: all entries are alike but for their frames. How many; the rest is for [`Self::map_page`].
-    fn map_frozen(
+    /// Maps a run of pages that nothing is counted for: all entries are alike but for their frames. How many; the rest is for
+    /// [`Self::map_page`].
+    fn map_run(
         &mut self,
         source: &[AtomicU64],
         target: &[AtomicU64],
         to_state: &mut State,
         from_state: Option<&State>,
     ) -> Result<u64, Error> {
-        let Mapping { mode, access, may_execute, .. } = self.mapping;
-        let history = match mode {
-            MapMode::Share => BORROWED,
-            MapMode::Private => BORROWED | COW | MAX_WRITE,
-            MapMode::Snapshot | MapMode::Move => return Ok(0),
-        };
-        let alike = PageEntry::page(Frame::new(0), self.history(history), access).0;
-        let executable = if may_execute { MAX_EXECUTE } else { 0 };
-        let wanted = if access.contains(Access::EXECUTE) { MAX_EXECUTE } else { 0 };
-        // Frames of the source and frames that it borrows itself are noted once each, so a run is of either.
-        let same = PRESENT | DEVICE | BORROWED | wanted;
         let first = source.first().map_or(PageEntry::HOLE, load);
-        let is_plain = first.0 & (PRESENT | DEVICE | wanted) == PRESENT | wanted;
-        if !is_plain || !target.first().is_some_and(|word| load(word).is_hole()) {
+        let Some(run) = self.run_like(first) else { return Ok(0) };
+        if !target.first().is_some_and(|word| load(word).is_hole()) {
             return Ok(0);
         }
         self.note_borrow(first, to_state, from_state)?;
         let mut count = 0;
         for (source, target) in source.iter().zip(target) {
             let old = load(source);
-            if (old.0 ^ first.0) & same != 0 || !load(target).is_hole() {
+            if (old.0 ^ first.0) & run.same != 0 || !load(target).is_hole() {
                 break;
             }
-            store(target, PageEntry(alike | old.0 & (FRAME_MASK | executable)));
+            store(target, PageEntry(run.alike | old.0 & run.kept));
             count += 1;
         }
         self.work.spend(count);
         Ok(count.into())
+    }
+
+    /// What a run that begins with a page has in common, if its pages need nothing done one by one.
+    fn run_like(&self, first: PageEntry) -> Option<Run> {
+        let Mapping { mode, access, may_execute, .. } = self.mapping;
+        let history = match mode {
+            MapMode::Snapshot => {
+                // Promises, and frames that are borrowed already, are taken over as they are.
+                let same = PRESENT | ZERO | BORROWED | SHARED | DEVICE | PINNED;
+                let kind = first.0 & same;
+                let is_run = kind == ZERO || kind & !SHARED == PRESENT | BORROWED;
+                return is_run.then_some(Run { same, alike: 0, kept: u64::MAX });
+            }
+            MapMode::Share if self.from_is_frozen => BORROWED,
+            MapMode::Private if self.from_is_frozen => BORROWED | COW | MAX_WRITE,
+            MapMode::Share | MapMode::Private | MapMode::Move => return None,
+        };
+        let wanted = if access.contains(Access::EXECUTE) { MAX_EXECUTE } else { 0 };
+        let kept = FRAME_MASK | if may_execute { MAX_EXECUTE } else { 0 };
+        let alike = PageEntry::page(Frame::new(0), self.history(history), access).0;
+        // Frames of the source and frames that it borrows itself are noted once each, so a run is of either.
+        let same = PRESENT | DEVICE | BORROWED | wanted;
+        let is_run = first.0 & (PRESENT | DEVICE | wanted) == PRESENT | wanted;
+        is_run.then_some(Run { same, alike, kept })
     }
 
     /// Maps a whole demand-zero span by its word, where both sides are aligned to it.
