@@ -163,9 +163,9 @@ impl PageEntry {
         Self(bits)
     }
 
-    /// The same page with further history bits set, its hardware bits made to fit.
-    pub fn with_history(self, bits: u64) -> Self {
-        Self(self.0 | bits).with_access(self.access())
+    /// The same page, copied before it is written.
+    pub const fn copied_on_write(self) -> Self {
+        Self((self.0 | COW) & !WRITE)
     }
 
     /// The same page without some history bits, its hardware bits made to fit.

@@ -452,7 +452,7 @@ impl Slice<'_, '_> {
             store(target, both);
             return Ok(());
         }
-        let cow = both.with_history(COW);
+        let cow = both.copied_on_write();
         store(source, cow);
         store(target, cow);
         if old.is_writable_now() {
