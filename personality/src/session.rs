@@ -458,12 +458,11 @@ fn describe(errno: Errno) -> &'static str {
 }
 
 fn record(process: &Process) -> ProcessRecord {
-    let terminal = process.terminal.borrow().as_ref().map_or_else(String::new, |terminal| {
-        match terminal.index {
-            Some(index) => format!("pts/{index}"),
-            None => String::from("console"),
-        }
-    });
+    let terminal = process
+        .terminal
+        .borrow()
+        .as_ref()
+        .map_or_else(String::new, |terminal| format!("pts/{}", terminal.index));
     ProcessRecord {
         pid: process.pid.cast_unsigned(),
         parent: process.parent.get().cast_unsigned(),

@@ -105,12 +105,12 @@ pub struct Terminals {
 }
 
 impl Terminals {
-    /// A new pseudo-terminal of a user, with the lowest free number.
-    pub fn create(&self, uid: u32) -> Rc<Terminal> {
+    /// A new pseudo-terminal of a user, with the lowest free number; see [`Terminal::new`] for `is_outside`.
+    pub fn create(&self, uid: u32, is_outside: bool) -> Rc<Terminal> {
         let mut map = self.map.borrow_mut();
         map.retain(|_, (terminal, _)| terminal.strong_count() > 0);
         let number = (0..).find(|number| !map.contains_key(number)).unwrap_or(0);
-        let terminal = Rc::new(Terminal::new(Some(number), 0, 0));
+        let terminal = Rc::new(Terminal::new(number, is_outside));
         map.insert(number, (Rc::downgrade(&terminal), lower::terminal(number, uid)));
         terminal
     }
@@ -118,6 +118,11 @@ impl Terminals {
     #[must_use]
     pub fn get(&self, number: u32) -> Option<Rc<Terminal>> {
         self.map.borrow().get(&number).and_then(|(terminal, _)| terminal.upgrade())
+    }
+    /// A pseudo-terminal's node.
+    #[must_use]
+    pub fn node(&self, number: u32) -> Option<Rc<Node>> {
+        self.map.borrow().get(&number).map(|(_, node)| node.clone())
     }
     /// All that live.
     #[must_use]

@@ -49,8 +49,10 @@ const MAX_LINE: usize = 4095;
 /// A terminal.
 #[derive(Debug)]
 pub struct Terminal {
-    /// Number in /dev/pts; `None` for the console.
-    pub index: Option<u32>,
+    /// Number in /dev/pts.
+    pub index: u32,
+    /// Whether no program drives it but who attaches to the container does.
+    is_outside: bool,
     termios: Cell<Termios>,
     size: Cell<Winsize>,
     edited: RefCell<Vec<u8>>,
@@ -107,13 +109,14 @@ fn sane() -> Termios {
 }
 
 impl Terminal {
-    /// A new terminal: a pty with a number, or the console.
+    /// A new pseudo-terminal, driven by a program or from outside the compartment.
     #[must_use]
-    pub fn new(index: Option<u32>, rows: u16, columns: u16) -> Self {
+    pub fn new(index: u32, is_outside: bool) -> Self {
         Self {
             index,
+            is_outside,
             termios: Cell::new(sane()),
-            size: Cell::new(Winsize { rows, columns, xpixel: 0, ypixel: 0 }),
+            size: Cell::new(Winsize { rows: 0, columns: 0, xpixel: 0, ypixel: 0 }),
             edited: RefCell::new(Vec::new()),
             ready: RefCell::new(VecDeque::new()),
             shown: RefCell::new(VecDeque::new()),
@@ -123,7 +126,7 @@ impl Terminal {
             masters: Cell::new(0),
             was_opened: Cell::new(false),
             hangs_up: Cell::new(false),
-            locked: Cell::new(index.is_some()),
+            locked: Cell::new(!is_outside),
             read_queue: WaitQueue::new(),
             write_queue: WaitQueue::new(),
             shown_queue: WaitQueue::new(),
@@ -155,11 +158,11 @@ impl Terminal {
     /// Whether the driving side has gone for good.
     #[must_use]
     pub fn is_hung_up(&self) -> bool {
-        self.index.is_some() && self.masters.get() == 0
+        !self.is_outside && self.masters.get() == 0
     }
     /// Whether all programs have closed it.
     fn is_deserted(&self) -> bool {
-        self.index.is_some() && self.was_opened.get() && self.slaves.get() == 0
+        !self.is_outside && self.was_opened.get() && self.slaves.get() == 0
     }
 
     /// Its modes.

@@ -2,8 +2,11 @@
 
 use super::{Started, describe, flush_if_dirty};
 use crate::{
-    file::{Kind, Node, Object, OpenFile, path::Walker, stream::Stream, terminal::Terminal},
-    linux::{Errno, O_RDONLY, O_RDWR, O_WRONLY, layouts::Rlimit},
+    file::{Kind, Node, Object, OpenFile, path::Walker, stream::Stream},
+    linux::{
+        Errno, O_RDONLY, O_RDWR, O_WRONLY,
+        layouts::{Rlimit, Winsize},
+    },
     machine::Handed,
     system::{SYSTEM, System},
     task::{Place, Process, Task, credentials::Credentials, exec, exit, fork, run, signal},
@@ -132,20 +135,18 @@ fn furnish(
         files.insert(OpenFile::new(object, node, flags, Vec::new()), false, 0, 1024).map(|_| ())
     };
     if let Some(size) = spec.terminal {
-        let terminal = if number == 0 {
-            let terminal = Rc::new(Terminal::new(None, size.rows, size.columns));
+        let user = process.credentials.borrow().users[1];
+        let terminal = system.terminals.create(user, true);
+        terminal.set_size(Winsize { rows: size.rows, columns: size.columns, xpixel: 0, ypixel: 0 });
+        if number == 0 {
             *system.session.console.borrow_mut() = Some(terminal.clone());
-            terminal
-        } else {
-            let terminal = Rc::new(Terminal::new(None, size.rows, size.columns));
-            terminal.locked.set(false);
-            terminal
-        };
+        }
         terminal.session.set(process.pid);
         terminal.foreground.set(process.pid);
         *process.terminal.borrow_mut() = Some(terminal.clone());
         for _ in 0..3 {
-            add(Object::Terminal(terminal.clone()), None, O_RDWR)?;
+            let node = system.terminals.node(terminal.index);
+            add(Object::Terminal(terminal.clone()), node, O_RDWR)?;
         }
         started.terminal = Some(terminal);
     } else {

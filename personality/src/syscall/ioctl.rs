@@ -143,16 +143,16 @@ fn terminal_ioctl(
             *process.terminal.borrow_mut() = None;
         }
         // TIOCGPTN, TIOCSPTLCK, TIOCGPTPEER of masters.
-        0x8004_5430 if master => guest::write(argument, &terminal.index.unwrap_or(0))?,
+        0x8004_5430 if master => guest::write(argument, &terminal.index)?,
         0x4004_5431 if master => {
             let locked: u32 = guest::read(argument)?;
             terminal.locked.set(locked != 0);
         }
         0x5441 if master => {
-            let path = alloc::format!("/dev/pts/{}", terminal.index.unwrap_or(0)).into_bytes();
+            let path = alloc::format!("/dev/pts/{}", terminal.index).into_bytes();
             let file = OpenFile::new(
                 Object::Terminal(terminal.clone()),
-                None,
+                call.system.terminals.node(terminal.index),
                 argument as u32 & (3 | O_NONBLOCK),
                 path,
             );

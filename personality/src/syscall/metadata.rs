@@ -22,10 +22,7 @@ fn stat_of_object(object: &Object, id: u64) -> Stat {
         _ => 0o600,
     };
     let rdev = match object {
-        Object::Terminal(terminal) => match terminal.index {
-            Some(index) => crate::file::node::device_number(136, index),
-            None => crate::file::node::device_number(5, 1),
-        },
+        Object::Terminal(terminal) => crate::file::node::device_number(136, terminal.index),
         Object::Master(_) => crate::file::node::device_number(5, 2),
         _ => 0,
     };

@@ -237,7 +237,7 @@ fn open_device(call: &mut Call<'_>, node: &Rc<Node>, flags: u32) -> Result<Objec
         },
         (S_IFCHR, 5, 2) => {
             let uid = call.task.credentials().users[1];
-            Ok(Object::Master(call.system.terminals.create(uid)))
+            Ok(Object::Master(call.system.terminals.create(uid, false)))
         }
         (S_IFCHR, 136, number) => {
             let terminal = call.system.terminals.get(number).ok_or(Errno::ENXIO)?;

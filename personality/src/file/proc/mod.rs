@@ -307,10 +307,9 @@ impl ProcNode {
             Place::Descriptor(pid, fd) => {
                 let file = self.file(*pid, *fd).ok()?;
                 Some(match (&file.object, &file.node) {
-                    (super::Object::Terminal(terminal), _) => match terminal.index {
-                        Some(index) => format!("/dev/pts/{index}").into_bytes(),
-                        None => b"/dev/console".to_vec(),
-                    },
+                    (super::Object::Terminal(terminal), _) => {
+                        format!("/dev/pts/{}", terminal.index).into_bytes()
+                    }
                     (_, Some(node)) if node.device == super::node::PIPES => {
                         format!("pipe:[{}]", node.id).into_bytes()
                     }

@@ -161,10 +161,7 @@ pub fn state_letter(process: &Process) -> char {
 fn terminal_number(process: &Process) -> (u64, i32) {
     let terminal = process.terminal.borrow();
     terminal.as_ref().map_or((0, -1), |terminal| {
-        let number = terminal.index.map_or(crate::file::node::device_number(5, 1), |index| {
-            crate::file::node::device_number(136, index)
-        });
-        (number, terminal.foreground.get())
+        (crate::file::node::device_number(136, terminal.index), terminal.foreground.get())
     })
 }
 

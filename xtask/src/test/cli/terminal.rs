@@ -137,11 +137,27 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         session.end()?;
         Ok(())
     });
+    cases.case("terminals have names, and programs find them by those", |home| {
+        let arguments = ["run", "--rm", "-it", "--name", "named", IMAGE, "sh"];
+        let mut session = Session::start(home, &arguments, 24, 80)?;
+        session.says("tty", "/dev/pts/0\r\n")?;
+        session.says("stat -c %t:%T,%U,%a /dev/pts/0", "88:0,root,620\r\n")?;
+        session.says("echo through > $(tty)", "through\r\n")?;
+        let mut second = Session::start(home, &["exec", "-it", "named", "sh"], 24, 80)?;
+        second.says("tty; ls /dev/pts", "/dev/pts/1\r\n")?;
+        second.types("exit\n")?;
+        second.end()?;
+        session.types("exit\n")?;
+        session.end()?;
+        Ok(())
+    });
+    cases.case("programs that take the whole screen work", full_screen);
     cases.case("detach keys leave the container running", detach);
     cases.case("exec has a terminal of its own", |home| {
         home.sleeper("execed")?;
         let mut session = Session::start(home, &["exec", "-it", "execed", "sh"], 20, 60)?;
         session.says("stty size", "20 60")?;
+        session.says("tty", "/dev/pts/0\r\n")?;
         session.types("exit 7\n")?;
         ensure!(session.end()?.code() == Some(7), "the status is not the shell's");
         home.run(&["rm", "-f", "execed"]).succeeds()
@@ -176,6 +192,32 @@ fn job_control(home: &Home<'_>) -> Result<()> {
     session.says("echo status $?", "status 130")?;
     session.types("exit 3\n")?;
     ensure!(session.end()?.code() == Some(3), "the status is not the shell's");
+    Ok(())
+}
+
+fn full_screen(home: &Home<'_>) -> Result<()> {
+    let arguments = ["run", "--rm", "-it", IMAGE, "sh"];
+    let mut session = Session::start(home, &arguments, 24, 80)?;
+    session.types("vi /tmp/text\n")?;
+    session.see("/tmp/text")?;
+    session.types("iwritten here")?;
+    session.see("written here")?;
+    // A key alone ends the insertion: with more behind it, it would begin the name of another key.
+    session.types("\x1b")?;
+    thread::sleep(Duration::from_millis(300));
+    session.types(":wq\r")?;
+    session.says("cat /tmp/text", "written here\r\n")?;
+    session.types("seq 1000 | less\n")?;
+    session.see("K23\r\n")?;
+    session.types("G")?;
+    session.see("1000")?;
+    session.types("q")?;
+    session.types("top\n")?;
+    session.see("Load average")?;
+    session.types("q")?;
+    session.says("stty -echo; read line; stty echo; echo got $line\nunseen", "got unseen")?;
+    session.types("exit 4\n")?;
+    ensure!(session.end()?.code() == Some(4), "the status is not the shell's");
     Ok(())
 }
 
