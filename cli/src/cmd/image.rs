@@ -1,6 +1,6 @@
 //! `mett image`.
 
-use super::{Format, each};
+use super::{Format, confirmed, each};
 use crate::{client::ask, error::Result, output};
 use clap::{Args, Subcommand};
 use daemon::api::{Reply, Request};
@@ -10,6 +10,7 @@ pub(crate) enum Image {
     Import(Import),
     Ls(Ls),
     Rm(Rm),
+    Prune(Prune),
     Inspect(Inspect),
 }
 
@@ -25,6 +26,7 @@ pub(crate) struct Import {
 
 /// List images.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  mett image ls\n  mett image ls --format json")]
 pub(crate) struct Ls {
     /// Form of the output.
     #[arg(long, value_enum, default_value_t)]
@@ -33,14 +35,28 @@ pub(crate) struct Ls {
 
 /// Remove images.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett image rm busybox")]
 pub(crate) struct Rm {
     /// The images.
     #[arg(required = true)]
     images: Vec<String>,
 }
 
+/// Remove images without a name that no container uses.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  mett image prune\n  mett image prune --all --force")]
+pub(crate) struct Prune {
+    /// Also those with names.
+    #[arg(short, long)]
+    all: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    force: bool,
+}
+
 /// Describe images as docker does.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett image inspect busybox")]
 pub(crate) struct Inspect {
     /// The images.
     #[arg(required = true)]
@@ -57,6 +73,7 @@ impl Image {
                 say!("{image}");
                 Ok(())
             }),
+            Self::Prune(prune) => prune.run(),
             Self::Inspect(inspect) => {
                 if let Reply::Document(text) = ask(Request::InspectImages(inspect.images))? {
                     say!("{text}");
@@ -74,6 +91,19 @@ impl Import {
             ask(Request::Import { source: self.source, directory, name: self.name })?
         {
             say!("{id}");
+        }
+        Ok(0)
+    }
+}
+
+impl Prune {
+    fn run(self) -> Result<u8> {
+        let which = if self.all { "all images" } else { "all images without a name" };
+        if !self.force && !confirmed(&format!("{which} that no container uses"))? {
+            return Ok(1);
+        }
+        if let Reply::Names(names) = ask(Request::PruneImages { all: self.all })? {
+            names.iter().for_each(|name| say!("{name}"));
         }
         Ok(0)
     }

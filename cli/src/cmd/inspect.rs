@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 /// Describe containers as docker does (JSON), or what they can reach.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  mett inspect web\n  mett inspect --caps web\n  mett inspect --gaps web"
+)]
 pub(crate) struct Inspect {
     /// List every capability the container holds, from the kernel's own table.
     #[arg(long)]

@@ -1,6 +1,6 @@
 //! Commands that change what a container does: start, restart, attach, wait, stop, kill, rm, rename, prune.
 
-use super::{each, signal};
+use super::{confirmed, each, signal};
 use crate::{
     attach::{self, Ended},
     client::{Client, ask},
@@ -13,6 +13,7 @@ use std::io::IsTerminal as _;
 
 /// Start containers.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett start -a web")]
 pub(crate) struct Start {
     /// Attach output, and forward signals.
     #[arg(short, long)]
@@ -82,6 +83,7 @@ fn start_plain(container: &str) -> Result<()> {
 
 /// Restart containers.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett restart web")]
 pub(crate) struct Restart {
     /// Seconds to wait before they are killed.
     #[arg(short, long)]
@@ -107,6 +109,7 @@ impl Restart {
 
 /// Attach to a running container.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  mett attach web\n  mett attach --no-stdin web")]
 pub(crate) struct Attach {
     /// Do not attach input.
     #[arg(long)]
@@ -132,6 +135,7 @@ impl Attach {
 
 /// Wait for containers to end and print their exit statuses.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett wait web")]
 pub(crate) struct Wait {
     /// The containers.
     #[arg(required = true)]
@@ -151,6 +155,7 @@ impl Wait {
 
 /// Ask containers to end, and kill them after a while.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett stop --time 2 web")]
 pub(crate) struct Stop {
     /// Seconds to wait before they are killed.
     #[arg(short, long)]
@@ -176,6 +181,7 @@ impl Stop {
 
 /// Send containers a signal.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett kill --signal HUP web")]
 pub(crate) struct Kill {
     /// The signal.
     #[arg(short, long, default_value = "KILL")]
@@ -198,6 +204,7 @@ impl Kill {
 
 /// Remove containers.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett rm --force web")]
 pub(crate) struct Rm {
     /// Kill those that run.
     #[arg(short, long)]
@@ -219,6 +226,7 @@ impl Rm {
 
 /// Give a container another name.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett rename web frontend")]
 pub(crate) struct Rename {
     /// The container.
     container: String,
@@ -235,6 +243,7 @@ impl Rename {
 
 /// Remove all containers that do not run.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett prune --force")]
 pub(crate) struct Prune {
     /// Do not ask.
     #[arg(short, long)]
@@ -243,20 +252,8 @@ pub(crate) struct Prune {
 
 impl Prune {
     pub(crate) fn run(self) -> Result<u8> {
-        if !self.force {
-            if !std::io::stdin().is_terminal() {
-                return Err(CliError::Usage(
-                    "prune asks before it removes; use --force where nobody can answer".to_owned(),
-                ));
-            }
-            eprint!("This removes all containers that do not run. Go on? [y/N] ");
-            let mut answer = String::new();
-            std::io::stdin()
-                .read_line(&mut answer)
-                .map_err(|cause| CliError::Io { what: "standard input".to_owned(), cause })?;
-            if !answer.trim().eq_ignore_ascii_case("y") {
-                return Ok(1);
-            }
+        if !self.force && !confirmed("all containers that do not run")? {
+            return Ok(1);
         }
         if let Reply::Names(names) = ask(Request::Prune)? {
             names.iter().for_each(|name| say!("{name}"));

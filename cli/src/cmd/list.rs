@@ -11,6 +11,7 @@ use daemon::api::{ContainerSummary, Reply, Request};
 
 /// List containers.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  mett ps -a --filter status=exited\n  mett ps --format json")]
 pub(crate) struct Ps {
     /// Also those that do not run.
     #[arg(short, long)]

@@ -10,6 +10,9 @@ use daemon::api::{FromDaemon, LogOptions, Request};
 
 /// Show a container's output.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  mett logs --tail 20 -f web\n  mett logs --since 10m --timestamps web"
+)]
 pub(crate) struct Logs {
     /// Go on until the container ends.
     #[arg(short, long)]

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 #[derive(Subcommand, Debug)]
 pub(crate) enum Machine {
     /// Start the machine.
+    #[command(after_help = "Example:\n  mett machine start --cpus 4 --memory 4g")]
     Start {
         /// CPUs.
         #[arg(long)]
@@ -46,6 +47,9 @@ pub(crate) enum Machine {
         /// Go on.
         #[arg(short, long)]
         follow: bool,
+        /// The last lines only.
+        #[arg(short = 'n', long, value_name = "LINES")]
+        tail: Option<usize>,
     },
     /// Follow the machine's log.
     Console,
@@ -54,6 +58,9 @@ pub(crate) enum Machine {
 #[derive(Subcommand, Debug)]
 pub(crate) enum System {
     /// Show which service holds which capability, from the kernel's own tables.
+    #[command(
+        after_help = "Examples:\n  mett system caps\n  mett system caps --format svg > caps.svg"
+    )]
     Caps {
         /// Form of the output; `svg` is a drawing.
         #[arg(long, value_enum, default_value_t)]
@@ -61,20 +68,28 @@ pub(crate) enum System {
     },
 }
 
-/// Collect what a bug report needs, without secrets, into a directory.
+/// Collect what a bug report needs, without secrets, into a new directory.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  mett diag\n  mett diag /tmp/report")]
 pub(crate) struct Diag {
-    /// Where to put it.
-    #[arg(default_value = "mett-diag")]
-    directory: PathBuf,
+    /// Where to put it; by default mett-diag-TIME in the working directory.
+    directory: Option<PathBuf>,
 }
 
-/// Show versions.
+/// Show the versions of this program, the daemon and the machine.
 #[derive(Args, Debug)]
-pub(crate) struct Version {}
+#[command(after_help = "Examples:\n  mett version\n  mett version --format json")]
+pub(crate) struct Version {
+    /// Form of the output.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
 
 /// Print a completion script for a shell.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  source <(mett completion bash)\n  mett completion zsh > ~/.zfunc/_mett\n  mett completion fish > ~/.config/fish/completions/mett.fish"
+)]
 pub(crate) struct Completion {
     /// The shell.
     shell: clap_complete::Shell,
@@ -103,8 +118,8 @@ impl Machine {
                 }
                 Ok(0)
             }
-            Self::Logs { follow } => logs(follow),
-            Self::Console => logs(true),
+            Self::Logs { follow, tail } => logs(follow, tail),
+            Self::Console => logs(true, None),
         }
     }
 }
@@ -150,9 +165,9 @@ fn show(status: &MachineStatus, format: Format) {
     }
 }
 
-fn logs(follow: bool) -> Result<u8> {
+fn logs(follow: bool, tail: Option<usize>) -> Result<u8> {
     let mut client = Client::connect()?;
-    client.request(Request::MachineLogs { follow })?;
+    client.request(Request::MachineLogs { follow, tail })?;
     client.finish(|event| match event {
         FromDaemon::Output { bytes, .. } => attach::write(1, &bytes),
         _ => Ok(()),
@@ -172,27 +187,49 @@ impl System {
 impl Diag {
     pub(crate) fn run(self) -> Result<u8> {
         let Reply::Files(files) = ask(Request::Diagnose)? else { return Ok(1) };
-        let failed = |cause| CliError::Io { what: self.directory.display().to_string(), cause };
-        std::fs::create_dir_all(&self.directory).map_err(failed)?;
+        let time = daemon::time::rfc3339(daemon::home::now_nanoseconds());
+        let time: String = time.chars().take(19).filter(char::is_ascii_alphanumeric).collect();
+        let directory =
+            self.directory.unwrap_or_else(|| PathBuf::from(format!("mett-diag-{time}")));
+        let failed = |cause| CliError::Io { what: directory.display().to_string(), cause };
+        // Never among files that are there already.
+        std::fs::create_dir(&directory).map_err(failed)?;
         for (name, contents) in files {
             let safe: String =
                 name.chars().map(|letter| if letter == '/' { '_' } else { letter }).collect();
-            std::fs::write(self.directory.join(safe), contents).map_err(failed)?;
+            std::fs::write(directory.join(safe), contents).map_err(failed)?;
         }
-        say!("{}", self.directory.display());
+        say!("{}", directory.display());
         Ok(0)
     }
 }
 
 impl Version {
     pub(crate) fn run(self) -> Result<u8> {
-        say!("mett {}", daemon::api::PROGRAM_VERSION);
-        match ask(Request::Version) {
-            Ok(Reply::Document(text)) => say!("{text}"),
-            Ok(_) => {}
-            Err(error) => eprintln!("mett: {error}"),
+        let own = daemon::api::PROGRAM_VERSION;
+        let asked = ask(Request::Version);
+        let others: serde_json::Value = match &asked {
+            Ok(Reply::Document(text)) => serde_json::from_str(text).unwrap_or_default(),
+            _ => serde_json::Value::Null,
+        };
+        let told = |key: &str| match &others[key] {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Null => "not running".to_owned(),
+            value => value.to_string(),
+        };
+        if self.format == Format::Json {
+            output::json([
+                serde_json::json!({"Client": own, "Daemon": others["daemon"], "Machine": others["machine"],
+                "Api": others["api"], "Contract": others["contract"]}),
+            ]);
+        } else {
+            say!("Client:   {own}");
+            if asked.is_ok() {
+                say!("Daemon:   {} (api {})", told("daemon"), told("api"));
+                say!("Machine:  {} (contract {})", told("machine"), told("contract"));
+            }
         }
-        Ok(0)
+        asked.map(|_| 0)
     }
 }
 

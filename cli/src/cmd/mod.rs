@@ -15,6 +15,7 @@ pub(crate) mod tenant;
 pub(crate) mod update;
 
 use crate::error::{CliError, Result};
+use std::io::IsTerminal as _;
 
 /// The form of output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -36,6 +37,24 @@ pub(crate) fn each(names: &[String], mut act: impl FnMut(&str) -> Result<()>) ->
         }
     }
     Ok(status)
+}
+
+/// Asks before something is removed.
+///
+/// # Errors
+/// When nobody can answer.
+pub(crate) fn confirmed(what: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(CliError::Usage(
+            "prune asks before it removes; use --force where nobody can answer".to_owned(),
+        ));
+    }
+    eprint!("This removes {what}. Go on? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|cause| CliError::Io { what: "standard input".to_owned(), cause })?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
 /// A signal by name or number.

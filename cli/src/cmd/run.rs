@@ -140,6 +140,7 @@ pub(crate) struct Run {
 
 /// Create a container without starting it.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  mett create --name web busybox httpd -f\n  mett start web")]
 pub(crate) struct Create {
     /// Remove the container when it ends.
     #[arg(long)]

@@ -11,6 +11,7 @@ use daemon::api::{FromDaemon, Reply, Request, Use};
 
 /// Show what running containers use.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  mett stats --no-stream\n  mett stats --format json web")]
 pub(crate) struct Stats {
     /// Once, instead of again and again.
     #[arg(long)]
@@ -68,6 +69,7 @@ impl Stats {
 
 /// Show the processes of a container.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett top web")]
 pub(crate) struct Top {
     /// The container.
     container: String,

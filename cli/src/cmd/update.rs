@@ -12,6 +12,7 @@ use daemon::api::Request;
 
 /// Change the limits of containers while they run.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  mett update --memory 128m --cpus 0.5 web")]
 pub(crate) struct Update {
     #[command(flatten)]
     limits: Limits,

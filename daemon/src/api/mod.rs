@@ -15,7 +15,7 @@ use contract::compartment::{ExitStatus, WindowSize};
 use serde::{Deserialize, Serialize};
 
 /// Version of these messages.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Version of the program.
 pub const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");

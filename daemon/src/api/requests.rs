@@ -175,6 +175,13 @@ pub enum Request {
     MachineLogs {
         /// Go on.
         follow: bool,
+        /// The last lines only.
+        tail: Option<usize>,
+    },
+    /// Removes images that no container uses: those without a name, or all.
+    PruneImages {
+        /// Also those with names.
+        all: bool,
     },
     /// The authority graph of the running machine (JSON).
     SystemCapabilities,

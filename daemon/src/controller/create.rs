@@ -119,6 +119,24 @@ impl Daemon {
         Ok(untagged.chain(deleted).collect())
     }
 
+    /// Removes the images that no container uses: those without a name, or all. What was removed.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn prune_images(&self, all: bool) -> Result<Vec<String>, DaemonError> {
+        let mut removed = Vec::new();
+        for image in self.images()?.into_iter().filter(|image| all || image.names.is_empty()) {
+            match self.remove_image(&image.id).await {
+                Ok(names) => removed.extend(names),
+                // In use, or just removed by somebody else.
+                Err(DaemonError::Image(ImageError::InUse { .. } | ImageError::UnknownImage(_))) => {
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+
     /// Makes a container.
     ///
     /// # Errors

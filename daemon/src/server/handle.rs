@@ -30,6 +30,7 @@ pub(super) async fn handle(
         }
         Request::Images => daemon.images().map(Reply::Images),
         Request::RemoveImage(image) => daemon.remove_image(&image).await.map(Reply::Names),
+        Request::PruneImages { all } => daemon.prune_images(all).await.map(Reply::Names),
         Request::InspectImages(images) => {
             let records = images.iter().map(|image| daemon.find_image(image));
             let records = records.collect::<Result<Vec<_>>>()?;
@@ -62,7 +63,9 @@ pub(super) async fn handle(
             let container = daemon.find(&container)?;
             client.logs(container, options).await
         }
-        Request::MachineLogs { follow } => client.machine_logs(&daemon.machine.log, follow).await,
+        Request::MachineLogs { follow, tail } => {
+            client.machine_logs(&daemon.machine.log, follow, tail).await
+        }
         Request::CopyOut { container, path } => {
             let container = daemon.find(&container)?;
             client.copy_out(daemon.copy_out(&container, &path)?).await

@@ -123,12 +123,17 @@ impl Conversation {
     }
 
     /// Streams the machine's log.
-    pub(super) async fn machine_logs(&mut self, log: &MachineLog, follow: bool) -> Result<Reply> {
+    pub(super) async fn machine_logs(
+        &mut self,
+        log: &MachineLog,
+        follow: bool,
+        tail: Option<usize>,
+    ) -> Result<Reply> {
         let outgoing = self.outgoing.clone();
         let sending = async {
             let mut watch = log.watch();
             let mut seen = *watch.borrow_and_update();
-            let mut bytes = log.read();
+            let mut bytes = last_lines(log.read(), tail);
             loop {
                 for part in bytes.chunks(LOG_PART) {
                     if !outgoing.send(output(1, 0, part.to_vec())).await {
@@ -278,5 +283,26 @@ async fn to_process(
                 return;
             }
         }
+    }
+}
+
+/// The last lines of a text, if not all are wanted.
+fn last_lines(bytes: Vec<u8>, count: Option<usize>) -> Vec<u8> {
+    let Some(count) = count else { return bytes };
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    lines.get(lines.len().saturating_sub(count)..).unwrap_or_default().concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_cut_at_their_beginnings() {
+        let text = || b"one\ntwo\nthree".to_vec();
+        assert_eq!(last_lines(text(), None), text());
+        assert_eq!(last_lines(text(), Some(2)), b"two\nthree");
+        assert_eq!(last_lines(text(), Some(0)), b"");
+        assert_eq!(last_lines(text(), Some(9)), text());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Cases,
-    home::{Bed, Home},
+    home::{Bed, Home, IMAGE},
     layout::{self, Compression},
 };
 use crate::oci;
@@ -44,6 +44,26 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         home.run(&["image", "rm", "other:1"]).refuses(1, "no such image")?;
         home.run(&["start", "-a", "user"]).succeeds()?;
         home.run(&["rm", "user"]).succeeds()
+    });
+    cases.case("pruning removes images that nobody uses, and asks first", |home| {
+        let source = format!("rootfs:{}", bed.folder.join("pruned").display());
+        fs::create_dir_all(bed.folder.join("pruned"))?;
+        for text in ["first", "second"] {
+            fs::write(bed.folder.join("pruned/file"), text)?;
+            home.run(&["image", "import", &source, "pruned:1"]).succeeds()?;
+        }
+        home.run(&["image", "ls"]).has("pruned:1")?;
+        home.run(&["image", "prune"]).refuses(125, "use --force")?;
+        home.run(&["create", "--name", "user", "pruned:1", "/none"]).succeeds()?;
+        home.run(&["image", "prune", "--force"]).succeeds()?;
+        home.run(&["image", "inspect", "pruned:1"]).succeeds()?;
+        home.run(&["image", "prune", "--all", "--force"]).succeeds()?;
+        home.run(&["image", "inspect", "pruned:1"]).succeeds()?;
+        home.run(&["rm", "user"]).succeeds()?;
+        home.run(&["image", "prune", "--all", "--force"]).has("Untagged: pruned:1")?;
+        home.run(&["image", "inspect", "pruned:1"]).refuses(1, "no such image")?;
+        home.run(&["image", "import", &format!("oci-archive:{}", bed.archive.display()), IMAGE])
+            .succeeds()
     });
     Ok(())
 }

@@ -79,7 +79,9 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     cases.case("help, versions and completions", |home| {
         home.run(&["--help"]).has("Examples:")?;
         home.run(&["run", "--help"]).has("Example")?;
-        home.run(&["version"]).has("mett ")?;
+        home.run(&["version"]).has("Client:   ")?;
+        home.run(&["version", "--format", "json"]).has("\"Client\":\"")?;
+        home.run(&["machine", "logs", "--tail", "0"]).is(0, "", "")?;
         for shell in ["bash", "zsh", "fish"] {
             home.run(&["completion", shell]).has("mett")?;
         }
@@ -215,6 +217,7 @@ fn diag(home: &Home<'_>) -> Result<()> {
     .succeeds()?;
     let folder = home.path.join("bundle");
     home.run(&["diag", &folder.display().to_string()]).succeeds()?;
+    home.run(&["diag", &folder.display().to_string()]).refuses(1, "exists")?;
     for name in ["summary.json", "machine.log", "daemon.log"] {
         let text = fs::read_to_string(folder.join(name))?;
         ensure!(!text.contains("hush"), "{name} has a secret");
