@@ -69,10 +69,13 @@ pub enum Request {
     },
     /// Lists the living.
     List,
-    /// Lists every capability the compartment holds, from the kernel's own table.
+    /// Lists the capabilities the compartment holds from a slot on, from the kernel's own table: [`LISTED_AT_ONCE`] of them at most, since a
+    /// compartment may hold as many as it can pay for. Who wants all asks again behind the last, until none comes.
     Capabilities {
         /// Which.
         id: u64,
+        /// First slot to look at.
+        from: u32,
     },
     /// Makes a tenant: a Domain over the compartments that are created in it, which together stay within its budget.
     CreateTenant {
@@ -99,6 +102,9 @@ pub enum Request {
         id: u64,
     },
 }
+
+/// Most capabilities in one answer.
+pub const LISTED_AT_ONCE: usize = 256;
 
 /// From the service, in the order of the requests, except `Died`, which comes when it happens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -210,11 +210,21 @@ impl Daemon {
         let not_running = || DaemonError::NotRunning(container.record().name);
         let running = container.running().ok_or_else(not_running)?;
         let machine = self.machine.running().await.ok_or(MachineError::NotRunning)?;
-        let request = Request::Capabilities { id: running.compartment };
-        match machine.compartments.call(&request).await? {
-            Response::Capabilities(records) => Ok(records),
-            Response::Refused(refusal) => Err(DaemonError::Refused(refusal)),
-            _ => Err(ServiceError::UnexpectedAnswer.into()),
+        let mut all: Vec<CapabilityRecord> = Vec::new();
+        loop {
+            let from = all.last().map_or(0, |last| last.slot.saturating_add(1));
+            let request = Request::Capabilities { id: running.compartment, from };
+            match machine.compartments.call(&request).await? {
+                Response::Capabilities(records) if records.is_empty() => return Ok(all),
+                // Slots that do not go up would never end.
+                Response::Capabilities(records)
+                    if records.iter().all(|record| record.slot >= from) =>
+                {
+                    all.extend(records);
+                }
+                Response::Refused(refusal) => return Err(DaemonError::Refused(refusal)),
+                _ => return Err(ServiceError::UnexpectedAnswer.into()),
+            }
         }
     }
 

@@ -274,8 +274,9 @@ impl Machine {
                 threads: (1, 1, None),
                 ..Stat::default()
             }),
-            Request::Capabilities { id } if self.compartments.contains_key(&id) => {
-                Response::Capabilities(vec![capability()])
+            Request::Capabilities { id, from } if self.compartments.contains_key(&id) => {
+                let listed = Some(capability()).filter(|record| record.slot >= from);
+                Response::Capabilities(listed.into_iter().collect())
             }
             Request::List => Response::List(self.compartments.keys().copied().collect()),
             _ => unknown,

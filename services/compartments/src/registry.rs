@@ -7,7 +7,7 @@ use crate::{
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use contract::compartments::{
-    Budget, CapabilityRecord, Create, Death, Refusal, Request, Response, Stat,
+    Budget, CapabilityRecord, Create, Death, LISTED_AT_ONCE, Refusal, Request, Response, Stat,
 };
 use rt::{
     Domain, Notification,
@@ -58,9 +58,9 @@ impl Registry {
                 self.find(*id).and_then(|compartment| stat(compartment.domain).map(Response::Stat))
             }
             Request::List => Ok(Response::List(self.living.keys().copied().collect())),
-            Request::Capabilities { id } => {
-                self.find(*id).map(|compartment| Response::Capabilities(capabilities(compartment)))
-            }
+            Request::Capabilities { id, from } => self
+                .find(*id)
+                .map(|compartment| Response::Capabilities(capabilities(compartment, *from))),
             Request::CreateTenant { id, budget } => self.create_tenant(*id, budget),
             Request::UpdateTenant { id, budget } => self.find_tenant(*id).and_then(|tenant| {
                 budget::update(tenant.domain, &mut tenant.budget, budget).map(|()| Response::Done)
@@ -200,11 +200,12 @@ fn stat(domain: Domain) -> Result<Stat, Refusal> {
     })
 }
 
-/// Every capability that the kernel finds in the compartment's table.
-fn capabilities(compartment: &Compartment) -> Vec<CapabilityRecord> {
+/// The next capabilities that the kernel finds in the compartment's table.
+fn capabilities(compartment: &Compartment, mut from: u32) -> Vec<CapabilityRecord> {
     let mut records = Vec::new();
-    let mut from = 1;
-    while let Ok(found) = compartment.domain.next(from) {
+    while records.len() < LISTED_AT_ONCE
+        && let Ok(found) = compartment.domain.next(from)
+    {
         let name = compartment
             .names
             .get(found.slot.saturating_sub(1) as usize)

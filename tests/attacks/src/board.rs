@@ -14,6 +14,9 @@ pub(crate) const WHERE: usize = 2;
 /// See [`WHERE`].
 pub(crate) const SEEN: usize = 3;
 
+/// Slots that the hoarder fills: the first, how many, and from one to the next. More than one answer holds, in tables far apart.
+pub(crate) const HOARD: [u64; 3] = [1000, 600, 97];
+
 /// It has not begun.
 pub(crate) const NOTHING: u64 = 0;
 /// It works.

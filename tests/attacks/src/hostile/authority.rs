@@ -1,6 +1,10 @@
 //! Forging, guessing, widening and outliving capabilities.
 
-use crate::{Attempt, Dice, board::Board, denied, gadget, handed, hold, rounds};
+use crate::{
+    Attempt, Dice,
+    board::{Board, HOARD},
+    denied, gadget, handed, hold, rounds,
+};
 use alloc::vec::Vec;
 use rt::{
     Domain, Endpoint, Error, Gate, Notification, Reply, Space, Thread,
@@ -62,6 +66,19 @@ pub(crate) fn forge(board: &Board) -> Attempt {
     }
     hold!(held() == known, known.len());
     denied!(Domain::OWN.next(SLOT_LIMIT), NotPresent);
+    Ok(())
+}
+
+/// Holds capabilities in slots far apart, for the referee to count.
+pub(crate) fn hoard(_: &Board) -> Attempt {
+    let [first, count, step] = HOARD;
+    for slot in (0..count).map(|index| first + index * step) {
+        let own = u64::from(root::HOME);
+        hold!(call(Operation::CapCopy, [0, own, slot, u64::MAX, 0, 0]).is_ok(), slot);
+        // A table whose slots are empty again lies before the next one.
+        hold!(call(Operation::CapCopy, [0, own, slot + 1, u64::MAX, 0, 0]).is_ok(), slot);
+        hold!(call(Operation::CapDelete, [0, slot + 1, 0, 0, 0, 0]).is_ok(), slot);
+    }
     Ok(())
 }
 

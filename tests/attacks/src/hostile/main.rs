@@ -73,6 +73,7 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("die_waiting", lives::waiting),
     ("die_in_operations", lives::operating),
     ("destroy_oneself", lives::destroy),
+    ("hoard_capabilities", authority::hoard),
 ];
 
 fn main() {

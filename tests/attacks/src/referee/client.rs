@@ -5,7 +5,9 @@ use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 use contract::{
     channel::well_known::FIRST_COMPARTMENT,
     compartment::{ProcessSpec, Spec},
-    compartments::{Budget, Create, Request, Response, Stat, call},
+    compartments::{
+        Budget, CapabilityRecord, Create, LISTED_AT_ONCE, Request, Response, Stat, call,
+    },
     control,
     ring::PORT_PAGES,
     wire::{self, Decoder},
@@ -125,6 +127,24 @@ impl Client {
         match self.say(&Request::Stat { id: compartment.id })? {
             Response::Stat(stat) => Ok(stat),
             response => Err(format!("no figures: {response:?}")),
+        }
+    }
+
+    /// Every capability that a compartment holds, as the service lists them.
+    pub(crate) fn capabilities(
+        &self,
+        compartment: &Compartment,
+    ) -> Result<Vec<CapabilityRecord>, String> {
+        let mut all: Vec<CapabilityRecord> = Vec::new();
+        loop {
+            let from = all.last().map_or(0, |last| last.slot.saturating_add(1));
+            match self.say(&Request::Capabilities { id: compartment.id, from })? {
+                Response::Capabilities(records) if records.is_empty() => return Ok(all),
+                Response::Capabilities(records) if records.len() <= LISTED_AT_ONCE => {
+                    all.extend(records);
+                }
+                response => return Err(format!("no list: {response:?}")),
+            }
         }
     }
 

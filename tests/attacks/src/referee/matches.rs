@@ -2,7 +2,7 @@
 
 use crate::{
     Arena,
-    board::{BEGUN, BROKEN, HELD, ROUNDS, SEEN, STATE, WHERE},
+    board::{BEGUN, BROKEN, HELD, HOARD, ROUNDS, SEEN, STATE, WHERE},
     client::Compartment,
     ledger::Ledger,
 };
@@ -92,6 +92,9 @@ pub(crate) fn all(arena: &Arena) -> (u32, u32) {
     for (name, end) in ATTACKS.iter().filter(|(name, _)| name.contains(arena.filter.as_str())) {
         note(name, play(arena, name, *end));
     }
+    if "capabilities_are_listed".contains(arena.filter.as_str()) {
+        note("capabilities_are_listed", listing(arena));
+    }
     if "soak".contains(arena.filter.as_str()) {
         note("soak", soak(arena));
     }
@@ -171,6 +174,31 @@ fn judge(arena: &Arena, victim: &Compartment, had: u64, elapsed: u64) -> Result<
         return Err(format!("the victim had {share} % of a CPU in {} ms", elapsed / 1_000_000));
     }
     Ok(format!("the victim had {share} % of a CPU in {} ms", elapsed / 1_000_000))
+}
+
+/// What the service lists is what the kernel counts, and what the compartment knows that it has put where.
+fn listing(arena: &Arena) -> Result<String, String> {
+    let before = Ledger::read(arena);
+    let hoarder = arena.client.create("hoard_capabilities", budget())?;
+    let outcome = contest(arena, &hoarder, End::Says).and_then(|()| {
+        let listed = arena.client.capabilities(&hoarder)?;
+        let counted = arena.client.stat(&hoarder)?.slots;
+        let [first, count, step] = HOARD;
+        let hoarded = (0..count).map(|index| first + index * step);
+        let mut missing =
+            hoarded.filter(|slot| !listed.iter().any(|record| u64::from(record.slot) == *slot));
+        let is_ascending = listed.is_sorted_by(|one, next| one.slot < next.slot);
+        match missing.next() {
+            Some(slot) => Err(format!("slot {slot} is not listed")),
+            None if listed.len() as u64 != counted || !is_ascending => {
+                Err(format!("{} are listed, the kernel counts {counted}", listed.len()))
+            }
+            None => Ok(format!("{counted} capabilities, all of them listed")),
+        }
+    });
+    arena.client.destroy(&hoarder)?;
+    before.settle(arena)?;
+    outcome
 }
 
 /// Many lives of every kind leave nothing behind.
