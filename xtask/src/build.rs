@@ -91,21 +91,35 @@ fn compose(root: &Path, built: &Built, composition: &Composition) -> Result<Path
     Ok(file)
 }
 
+/// Builds the kernel with its internal checks; its executable.
+pub(crate) fn checked_kernel(root: &Path) -> Result<PathBuf> {
+    let mut command = cargo(root, "build", "checked");
+    let status = command.args(["--bins", "-p", "kernel"]).status();
+    ensure!(
+        status.context("cargo cannot be started")?.success(),
+        "the kernel with its checks does not build"
+    );
+    Ok(root.join("target").join(TARGET).join("checked/kernel"))
+}
+
 /// Where cargo leaves the machine's programs.
 pub(crate) fn release(root: &Path) -> PathBuf {
     root.join("target").join(TARGET).join("release")
 }
 
-/// The cargo command for the machine's target.
-pub(crate) fn cargo(root: &Path, verb: &str) -> Command {
+/// The cargo command for the machine's target, with a profile of the workspace.
+pub(crate) fn cargo(root: &Path, verb: &str, profile: &str) -> Command {
     let mut command = Toolchain::of(root).cargo(verb, FLAGS);
-    command.arg("--release").current_dir(root).env("CARGO_TARGET_DIR", root.join("target"));
+    command
+        .args(["--profile", profile])
+        .current_dir(root)
+        .env("CARGO_TARGET_DIR", root.join("target"));
     command
 }
 
 fn compile(root: &Path, programs: &[String]) -> Result<()> {
     ensure!(!programs.is_empty(), "nothing to build");
-    let mut command = cargo(root, "build");
+    let mut command = cargo(root, "build", "release");
     command.arg("--bins");
     for program in programs {
         command.args(["-p", package(program)]);

@@ -83,7 +83,7 @@ fn lints_machine(root: &Path) -> Result<()> {
         Toolchain::of(root) == Toolchain::Rustup,
         "the lints of the machine's programs need rustup's target {TARGET}; Debian's compiler can only build them"
     );
-    let mut command = build::cargo(root, "clippy");
+    let mut command = build::cargo(root, "clippy", "release");
     command.args(["--quiet", "--bins", "--lib"]);
     for package in [
         "kernel",

@@ -2,16 +2,22 @@
 
 use super::Tally;
 use crate::{
-    build::Built,
+    build::{self, Built},
     qemu::{self, Machine},
 };
 use anyhow::{Result, ensure};
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Machine types and CPU counts of the kernel's suite.
 const KERNEL: &[(&str, u32)] = &[("q35", 1), ("q35", 2), ("q35", 4), ("q35", 8), ("microvm", 1)];
 /// Those of the attacks.
 const ATTACKS: &[(&str, u32)] = &[("q35", 1), ("q35", 2), ("q35", 4)];
+
+/// Machine types and CPU counts of both suites on the kernel with its internal checks.
+const CHECKED: &[(&str, u32)] = &[("q35", 1), ("q35", 2), ("q35", 4)];
 
 /// A composition that prints a line for each of its cases and ends the machine.
 struct Suite<'a> {
@@ -22,15 +28,27 @@ struct Suite<'a> {
     limit: Duration,
     /// On a clock that counts instructions.
     counts: bool,
+    /// Another kernel than the one that ships.
+    kernel: Option<PathBuf>,
 }
 
 /// Runs the kernel's suite on every machine.
 pub(super) fn run(root: &Path, filter: &str, tally: &mut Tally) -> Result<()> {
     let command_line = selection(filter);
     let limit = Duration::from_secs(240);
-    let suite =
-        Suite { composition: "suite", machines: KERNEL, command_line, limit, counts: false };
+    let suite = Suite::new("suite", KERNEL, command_line, limit);
     suite.run(root, tally)
+}
+
+/// Runs the kernel's suite and the attacks on a kernel that checks itself: the order of locks, sums and counts, every addition.
+pub(super) fn checked(root: &Path, filter: &str, tally: &mut Tally) -> Result<()> {
+    let kernel = Some(build::checked_kernel(root)?);
+    for composition in ["suite", "attacks"] {
+        let limit = Duration::from_secs(600);
+        let suite = Suite::new(composition, CHECKED, selection(filter), limit);
+        Suite { kernel: kernel.clone(), ..suite }.run(root, tally)?;
+    }
+    Ok(())
 }
 
 /// Runs the attacks; `lives` is how many the soak has beside its normal number.
@@ -46,21 +64,14 @@ pub(super) fn attacks(
         command_line.push_str(&format!(" soak={lives}"));
         limit += Duration::from_secs(lives);
     }
-    let suite =
-        Suite { composition: "attacks", machines: ATTACKS, command_line, limit, counts: false };
-    suite.run(root, tally)
+    Suite::new("attacks", ATTACKS, command_line, limit).run(root, tally)
 }
 
 /// Runs the trials of budgets of time on one CPU.
 pub(super) fn budgets(root: &Path, tally: &mut Tally) -> Result<()> {
-    let suite = Suite {
-        composition: "attacks",
-        machines: &[("q35", 1)],
-        command_line: "budgets".into(),
-        limit: Duration::from_secs(300),
-        counts: true,
-    };
-    suite.run(root, tally)
+    let limit = Duration::from_secs(300);
+    let suite = Suite::new("attacks", &[("q35", 1)], "budgets".into(), limit);
+    Suite { counts: true, ..suite }.run(root, tally)
 }
 
 /// The command line that chooses cases.
@@ -68,11 +79,21 @@ fn selection(filter: &str) -> String {
     if filter.is_empty() { String::new() } else { format!("suite={filter}") }
 }
 
-impl Suite<'_> {
+impl<'a> Suite<'a> {
+    const fn new(
+        composition: &'a str,
+        machines: &'a [(&'a str, u32)],
+        command_line: String,
+        limit: Duration,
+    ) -> Self {
+        Self { composition, machines, command_line, limit, counts: false, kernel: None }
+    }
+
     fn run(&self, root: &Path, tally: &mut Tally) -> Result<()> {
         let built = Built::in_tree(root);
         for (kind, cpus) in self.machines {
-            let name = format!("{} on {kind} with {cpus} CPUs", self.composition);
+            let checks = if self.kernel.is_some() { ", checked" } else { "" };
+            let name = format!("{} on {kind} with {cpus} CPUs{checks}", self.composition);
             println!("--- {name}");
             let machine = Machine {
                 kind,
@@ -83,7 +104,8 @@ impl Suite<'_> {
             };
             let before = tally.total();
             let module = built.module(self.composition);
-            let ended = qemu::run(&machine, &built.kernel, &module, self.limit, |line| {
+            let kernel = self.kernel.as_ref().unwrap_or(&built.kernel);
+            let ended = qemu::run(&machine, kernel, &module, self.limit, |line| {
                 if line.starts_with("test ") || line.starts_with("I ") {
                     println!("{line}");
                     tally.line(&name, line);

@@ -25,13 +25,13 @@ pub(crate) use tally::Tally;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: host, interleavings, kernel, attacks, budgets, programs, applets, busybox, debian, cpython, cli, dist, bench, tcb, check. If none is named all but debian and dist, and with --long those too.
+    /// Suites, separated by commas: host, interleavings, kernel, attacks, checked, budgets, programs, applets, busybox, debian, cpython, cli, dist, bench, tcb, check. If none is named all but debian and dist, and with --long those too.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// Lives of the soak among the attacks, on each machine: 20000 is a long one.
     #[arg(long)]
     soak: Option<u64>,
-    /// Run only cases of the suites kernel, attacks and debian, and groups of the suite cli, whose names contain this.
+    /// Run only cases of the suites kernel, attacks, checked and debian, and groups of the suite cli, whose names contain this.
     #[arg(long, default_value = "")]
     filter: String,
     /// Also what takes long (every suite; in the suite cli 2,000 starts in a row).
@@ -61,6 +61,7 @@ const SUITES: &[Suite] = &[
     ("attacks", |root, arguments, tally| {
         kernel::attacks(root, &arguments.filter, arguments.soak, tally)
     }),
+    ("checked", |root, arguments, tally| kernel::checked(root, &arguments.filter, tally)),
     ("budgets", |root, _, tally| kernel::budgets(root, tally)),
     ("programs", |root, _, tally| programs::run(root, &mett(root)?, tally)),
     ("applets", |root, _, tally| applets::run(root, &mett(root)?, tally)),
