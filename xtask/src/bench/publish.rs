@@ -30,6 +30,13 @@ pub(crate) fn save(root: &Path, report: &Report) -> Result<()> {
 /// Prints every figure that changed by more than 1 % since an earlier report.
 pub(crate) fn compare(root: &Path, report: &Report, reference: Option<&str>) -> Result<()> {
     let Some(before) = earlier(root, reference)? else { return Ok(()) };
+    if !report.is_comparable(&before) {
+        println!(
+            "\nnot compared with {}: its figures are instructions, these are times",
+            before.commit
+        );
+        return Ok(());
+    }
     println!("\nagainst {} ({}), changes above 1 %:", before.commit, before.date);
     let changes = report.changes(&before);
     for (name, old, new) in &changes {

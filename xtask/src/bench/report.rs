@@ -2,7 +2,10 @@
 
 use super::{figures::Sample, machine::Flags, packages::Package};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 /// Version of the JSON document; `docs/benchmarks.md` describes it.
 pub(crate) const SCHEMA: u32 = 1;
@@ -144,19 +147,29 @@ impl Report {
         page
     }
 
+    /// Whether another report has figures in the same units: times and counts of instructions say nothing about each other.
+    pub(crate) fn is_comparable(&self, before: &Self) -> bool {
+        let units = |report: &Self| -> BTreeSet<String> {
+            report.figures.iter().map(|figure| figure.unit.clone()).collect()
+        };
+        units(self).intersection(&units(before)).any(|unit| unit != "bytes")
+    }
+
     /// Figures of ours whose median changed by more than 1 %, worst first: (name, before, after).
     pub(crate) fn changes(&self, before: &Self) -> Vec<(String, f64, f64)> {
         let earlier: BTreeMap<_, _> = before
             .figures
             .iter()
-            .filter_map(|figure| Some((figure.name.as_str(), figure.systems.get("ours")?.p50)))
+            .filter_map(|figure| {
+                Some(((&figure.name, &figure.unit), figure.systems.get("ours")?.p50))
+            })
             .collect();
         let mut changes: Vec<(String, f64, f64)> = self
             .figures
             .iter()
             .filter_map(|figure| {
                 let after = figure.systems.get("ours")?.p50;
-                let before = *earlier.get(figure.name.as_str())?;
+                let before = *earlier.get(&(&figure.name, &figure.unit))?;
                 ((after / before - 1.0).abs() > 0.01).then(|| (figure.name.clone(), before, after))
             })
             .collect();
@@ -212,6 +225,17 @@ mod tests {
         assert!(report(1000.0).changes(&report(1005.0)).is_empty());
         assert_eq!(report(1020.0).changes(&report(1000.0)).len(), 1);
         assert_eq!(report(900.0).changes(&report(1000.0)), [("getpid".to_owned(), 1000.0, 900.0)]);
+    }
+
+    #[test]
+    fn times_are_not_compared_with_instructions() {
+        let mut times = report(900.0);
+        for figure in &mut times.figures {
+            figure.unit = "ns".into();
+        }
+        assert!(report(900.0).is_comparable(&report(1000.0)));
+        assert!(!times.is_comparable(&report(1000.0)));
+        assert!(times.changes(&report(1000.0)).is_empty());
     }
 
     #[test]
