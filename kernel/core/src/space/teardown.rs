@@ -20,17 +20,18 @@ impl Space {
         let mut is_empty = false;
         while !is_empty && !work.is_spent() {
             let mut changes = Changes::new();
-            let mut state = self.space_lock.lock();
+            let state = self.space_lock.lock();
             is_empty =
                 dismantle(self.tree.root(), self.tree.mirror(), self.tree.levels(), &mut changes, work);
-            if is_empty {
-                state.borrows.clear(self.domain());
-            }
             drop(state);
             changes.narrowed(0);
             changes.narrowed(u64::MAX);
             changes.finish(self);
             work.spend(TABLE_COST);
+        }
+        if is_empty {
+            // What was borrowed may be freed from here on: no TLB knows it any more.
+            self.space_lock.lock().borrows.clear(self.domain());
         }
         is_empty
     }
@@ -83,5 +84,8 @@ fn dismantle(
             }
         }
         notes.store(groups & (groups - 1), Ordering::Relaxed);
+        if !work.spend(1) {
+            return false;
+        }
     }
 }
