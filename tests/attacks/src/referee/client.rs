@@ -204,6 +204,10 @@ fn answer(received: &Received, ports: &Ports, notification: Notification) -> Mes
     let [channel, ..] = received.words;
     let channel = u32::try_from(channel).unwrap_or(0);
     match received.label {
+        // The service's own channel would need somebody who reads what it tells of every death.
+        control::call::OPEN_PORT if channel < FIRST_COMPARTMENT => {
+            Message::new(control::call::UNKNOWN, [0; 4])
+        }
         control::call::OPEN_PORT => {
             let Ok(port) = open() else {
                 return Message::new(control::call::OUT_OF_MEMORY, [0; 4]);
