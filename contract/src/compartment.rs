@@ -50,6 +50,10 @@ pub struct Mount {
     pub mode: Option<u32>,
     /// Read-only.
     pub read_only: bool,
+    /// No programs are run from it.
+    pub no_exec: bool,
+    /// Set-user-ID and set-group-ID bits count for nothing.
+    pub no_set_id: bool,
 }
 
 /// One resource limit of the processes (`setrlimit`).

@@ -41,7 +41,8 @@ pub fn furnish(
     }
     // The root's flag comes last: until then everything above is written.
     for (index, mount) in spec.mounts.iter().enumerate() {
-        mount_memory(&walker, mount, lower::FIRST_MOUNT + index as u64)?;
+        let device = lower::mount_number(index, mount.no_exec, mount.no_set_id);
+        mount_memory(&walker, mount, device)?;
     }
     if let Some(directory) = root.directory() {
         directory.set_read_only(spec.read_only);

@@ -4,7 +4,7 @@
 //! markers, files page by page from where they lie, so a fault that reaches the personality is an error of the program, or a file that has grown.
 
 use crate::{
-    file::{Kind, Node, data::PageSource},
+    file::{Kind, Node, data::PageSource, lower},
     linux::{Errno, MAP_GROWSDOWN, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE},
     machine::pages::Page,
 };
@@ -487,6 +487,9 @@ impl Memory {
         if !self.is_mapped(start, end) {
             return Err(Errno::ENOMEM);
         }
+        if protection & PROT_EXEC != 0 && self.forbids_programs(start, end) {
+            return Err(Errno::EACCES);
+        }
         self.split(start);
         self.split(end);
         let result = self.space.protect(start, (end - start) / PAGE, access(protection));
@@ -501,6 +504,16 @@ impl Memory {
             area.protection = protection;
         }
         Ok(())
+    }
+
+    /// Whether a range has pages of a file that must not be run.
+    fn forbids_programs(&self, start: u64, end: u64) -> bool {
+        let areas = self.areas.borrow();
+        let first = areas.range(..=start).next_back().map_or(start, |(from, _)| *from);
+        areas.range(first..end).any(|(_, area)| {
+            area.end > start
+                && area.file.as_ref().is_some_and(|(node, _)| lower::forbids_programs(node.device))
+        })
     }
 
     /// Whether every page of a range is in an area.

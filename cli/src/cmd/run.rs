@@ -375,7 +375,15 @@ fn tmpfs(text: &str) -> Result<TmpfsMount> {
     if !path.starts_with('/') {
         return Err(CliError::Usage(format!("invalid tmpfs {text:?}: the path must be absolute")));
     }
-    let mut mount = TmpfsMount { path: path.to_owned(), size: None, mode: None, read_only: false };
+    // As docker has it: noexec, nosuid and nodev unless said otherwise.
+    let mut mount = TmpfsMount {
+        path: path.to_owned(),
+        size: None,
+        mode: None,
+        read_only: false,
+        exec: false,
+        suid: false,
+    };
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("size", value)) => mount.size = Some(units::size(value)?),
@@ -385,9 +393,11 @@ fn tmpfs(text: &str) -> Result<TmpfsMount> {
                 mount.mode = Some(mode);
             }
             None if option == "ro" => mount.read_only = true,
-            // The kernel has none of the things these would forbid.
-            None if ["rw", "noexec", "exec", "nosuid", "suid", "nodev", "dev"]
-                .contains(&option) => {}
+            None if option == "rw" => mount.read_only = false,
+            None if option == "exec" || option == "noexec" => mount.exec = option == "exec",
+            None if option == "suid" || option == "nosuid" => mount.suid = option == "suid",
+            // A device node opens only what /dev has anyway.
+            None if option == "dev" || option == "nodev" => {}
             _ => return Err(CliError::Usage(format!("unknown tmpfs option {option:?}"))),
         }
     }

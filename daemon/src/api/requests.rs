@@ -279,6 +279,12 @@ pub struct TmpfsMount {
     pub mode: Option<u32>,
     /// Read-only.
     pub read_only: bool,
+    /// Programs may be run from it.
+    #[serde(default)]
+    pub exec: bool,
+    /// Set-user-ID bits count.
+    #[serde(default)]
+    pub suid: bool,
 }
 
 /// How to run a further process.

@@ -172,6 +172,8 @@ pub fn personality(record: &Record, size: Option<WindowSize>) -> Spec {
         size: mount.size,
         mode: mount.mode,
         read_only: mount.read_only,
+        no_exec: !mount.exec,
+        no_set_id: !mount.suid,
     });
     let limits = config.ulimits.iter().map(|limit| ResourceLimit {
         resource: limit.resource,

@@ -4,6 +4,7 @@
 //! pseudo-terminals that live (pts(4)).
 
 use super::{
+    capacity::Capacity,
     layers::LowerDirectory,
     node::{self, Directory, Entry, Kind, Node},
 };
@@ -15,8 +16,35 @@ use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, vec::Vec};
 
 /// Number of /dev's file system.
 pub const DEV: u64 = 0x32;
-/// Number of the first file system that is mounted over the image by a container's own wish; the others follow.
-pub const FIRST_MOUNT: u64 = DEV + 16;
+/// Number of /dev/shm's file system, and with what is added for each further one, of those that are mounted over the image by a container's own wish.
+const MOUNTS: u64 = 0x80;
+/// Bit of such a number: no programs are run from the file system.
+const NO_EXEC: u64 = 1;
+/// Bit of such a number: set-user-ID and set-group-ID bits count for nothing.
+const NO_SET_ID: u64 = 2;
+/// /dev/shm.
+pub const SHARED_MEMORY: u64 = MOUNTS | NO_EXEC | NO_SET_ID;
+/// Pages that /dev/shm may have: 64 MiB, as with docker.
+pub const SHARED_MEMORY_PAGES: u64 = 16 * 1024;
+
+/// Number of the file system of a container's mount with an index: what it forbids can be told from it.
+#[must_use]
+pub const fn mount_number(index: usize, no_exec: bool, no_set_id: bool) -> u64 {
+    let forbidden = if no_exec { NO_EXEC } else { 0 } | if no_set_id { NO_SET_ID } else { 0 };
+    MOUNTS + 4 * (index as u64 + 1) | forbidden
+}
+
+/// Whether a file system with a number forbids to run programs.
+#[must_use]
+pub const fn forbids_programs(device: u64) -> bool {
+    device >= MOUNTS && device & NO_EXEC != 0
+}
+
+/// Whether a file system with a number forbids to become somebody else by running a program.
+#[must_use]
+pub const fn forbids_set_id(device: u64) -> bool {
+    device >= MOUNTS && device & NO_SET_ID != 0
+}
 /// Group of terminals (`tty`).
 const TTY_GROUP: u32 = 5;
 
@@ -141,7 +169,11 @@ impl Device {
             Self::Link(target) => {
                 Node::new(Kind::Symlink(target.into()), S_IFLNK | 0o777, 0, 0, 0, DEV)
             }
-            Self::Shared => directory(None, 0o1777),
+            Self::Shared => {
+                let root = Node::empty_directory(0o1777, 0, 0, SHARED_MEMORY);
+                root.belong(&Rc::new(Capacity::new(SHARED_MEMORY_PAGES)));
+                root
+            }
             Self::Terminals => directory(Some(Lower::Terminals(terminals.clone())), 0o755),
         }
     }

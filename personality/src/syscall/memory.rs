@@ -2,7 +2,7 @@
 
 use super::{Call, Outcome};
 use crate::{
-    file::{Kind, Object},
+    file::{Kind, Object, lower},
     linux::{
         Errno, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_PRIVATE,
         MAP_SHARED, MAP_SHARED_VALIDATE, O_ACCMODE, O_RDWR, PROT_EXEC, PROT_READ, PROT_WRITE,
@@ -48,6 +48,9 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
         }
         match (&file.object, &node.kind) {
             (Object::Node, Kind::File(data)) => {
+                if protection & PROT_EXEC != 0 && lower::forbids_programs(node.device) {
+                    return Err(Errno::EPERM.into());
+                }
                 if shared && protection & PROT_WRITE != 0 && file.flags() & O_ACCMODE != O_RDWR {
                     return Err(Errno::EACCES.into());
                 }

@@ -5,7 +5,7 @@ use super::{
     elf::{Elf, clear_tails, read_at},
 };
 use crate::{
-    file::{Node, path::Walker},
+    file::{Node, lower, node::Meta, path::Walker},
     linux::{Errno, PROT_EXEC, PROT_READ, PROT_WRITE, RLIMIT_STACK, S_IFREG, S_ISGID, S_ISUID},
     machine::{
         guest,
@@ -93,7 +93,7 @@ fn resolve_scripts(request: Request, walker: &Walker<'_>) -> Result<Request, Err
 }
 
 fn check_executable(node: &Rc<Node>, walker: &Walker<'_>) -> Result<(), Errno> {
-    if node.file_type() != S_IFREG {
+    if node.file_type() != S_IFREG || lower::forbids_programs(node.device) {
         return Err(Errno::EACCES);
     }
     walker.check(&node.meta(), 1)
@@ -112,7 +112,6 @@ pub fn load(
     let called = request.path.clone();
     let request = resolve_scripts(request, walker)?;
     // Those of the program that runs: a script's own bits count for nothing.
-    let meta = request.node.meta();
     let elf = Elf::parse(&request.node)?;
     let interpreter = match &elf.interpreter {
         Some(path) => {
@@ -151,7 +150,7 @@ pub fn load(
     if let Some((_, parsed, _)) = &interpreter {
         clear_tails(parsed, interpreter_bias)?;
     }
-    let set_ids = set_ids(process, meta.mode, meta.uid, meta.gid);
+    let set_ids = set_ids(process, &request.node);
     let vector = Vector {
         headers: elf.headers_at.map_or(0, |at| bias.wrapping_add(at)),
         header_count: elf.header_count,
@@ -164,8 +163,9 @@ pub fn load(
     Ok(Loaded { memory, entry, stack, request, called, set_ids })
 }
 
-fn set_ids(process: &Process, mode: u32, uid: u32, gid: u32) -> (Option<u32>, Option<u32>) {
-    if process.no_new_privileges.get() {
+fn set_ids(process: &Process, node: &Node) -> (Option<u32>, Option<u32>) {
+    let Meta { mode, uid, gid, .. } = node.meta();
+    if process.no_new_privileges.get() || lower::forbids_set_id(node.device) {
         return (None, None);
     }
     let user = (mode & S_ISUID != 0).then_some(uid);

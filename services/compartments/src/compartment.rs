@@ -51,6 +51,8 @@ pub(crate) struct Compartment {
     pub(crate) is_destroyed: bool,
     /// Its threads have stopped.
     pub(crate) is_dead: bool,
+    /// A native client made it: its end is not the daemon's to be told of.
+    pub(crate) is_native: bool,
     /// Who else is told of its death.
     pub(crate) watcher: Option<(Notification, u64)>,
 }
@@ -115,6 +117,7 @@ impl Workshop {
             budget: create.budget.clone(),
             is_destroyed: false,
             is_dead: false,
+            is_native: false,
             watcher: None,
         })
     }

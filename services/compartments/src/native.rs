@@ -33,11 +33,10 @@ pub(crate) fn call(registry: &mut Registry, received: &Received) -> Message {
         Some(request) => registry.request(request),
         None => Response::Refused(Refusal::BadSpec("malformed request".into())),
     };
-    if let (Some(Request::Create(create)), Response::Created { .. }, call::REQUEST_WATCHED) =
-        (&request, &response, received.label)
-        && let Some(notification) = received.cap(1).and_then(keep)
-    {
-        registry.watch(create.id, notification, bits);
+    if let (Some(Request::Create(create)), Response::Created { .. }) = (&request, &response) {
+        let is_watched = received.label == call::REQUEST_WATCHED;
+        let watcher = received.cap(1).filter(|_| is_watched).and_then(keep);
+        registry.made_natively(create.id, watcher.map(|watcher| (watcher, bits)));
     }
     let mut out = Vec::new();
     if wire::encode(&response, &mut out).is_err() || out.len() > view.length() {

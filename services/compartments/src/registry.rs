@@ -144,14 +144,15 @@ impl Registry {
         Ok(Response::Done)
     }
 
-    /// Tells a Notification when a compartment has died.
-    pub(crate) fn watch(&mut self, id: u64, notification: Notification, bits: u64) {
+    /// A compartment is a native client's, and perhaps a Notification is told when it has died.
+    pub(crate) fn made_natively(&mut self, id: u64, watcher: Option<(Notification, u64)>) {
         if let Some(compartment) = self.living.get_mut(&id) {
-            compartment.watcher = Some((notification, bits));
+            compartment.is_native = true;
+            compartment.watcher = watcher;
         }
     }
 
-    /// Looks for compartments that have died, in the groups whose bits are set; those that are wholly gone.
+    /// Looks for compartments that have died, in the groups whose bits are set; those of the daemon's that are wholly gone.
     pub(crate) fn bury(&mut self, bits: u64) -> Vec<(u64, Death)> {
         let mut gone = Vec::new();
         for (id, compartment) in &mut self.living {
@@ -178,6 +179,9 @@ impl Registry {
         if let Some((watcher, bits)) = compartment.watcher {
             let _ = watcher.signal(bits);
             watcher.forget();
+        }
+        if compartment.is_native {
+            return None;
         }
         Some((id, if compartment.is_destroyed { Death::Destroyed } else { Death::Ended }))
     }

@@ -3,7 +3,7 @@
 use crate::{
     file::{
         layers::ROOT_DEVICE,
-        lower::{DEV, FIRST_MOUNT},
+        lower::{self, DEV, SHARED_MEMORY, SHARED_MEMORY_PAGES},
         node::Directory,
     },
     system::System,
@@ -44,7 +44,10 @@ fn all(system: &System) -> Vec<Mounted<'_>> {
         fixed(super::DEVICE, "/proc", "proc", false, ",nosuid,nodev,noexec"),
         fixed(DEV, "/dev", "tmpfs", false, ",nosuid"),
         fixed(DEV, "/dev/pts", "devpts", false, ",nosuid,noexec"),
-        fixed(DEV, "/dev/shm", "tmpfs", false, ",nosuid,nodev,noexec"),
+        Mounted {
+            options: format!(",size={}k", SHARED_MEMORY_PAGES * 4),
+            ..fixed(SHARED_MEMORY, "/dev/shm", "tmpfs", false, ",nosuid,nodev,noexec")
+        },
         fixed(super::DEVICE, "/sys", "sysfs", true, ",nosuid,nodev,noexec"),
     ]);
     for (index, mount) in system.mounts.iter().enumerate() {
@@ -56,11 +59,16 @@ fn all(system: &System) -> Vec<Mounted<'_>> {
             let _ = write!(options, ",mode={mode:o}");
         }
         all.push(Mounted {
-            device: FIRST_MOUNT + index as u64,
+            device: lower::mount_number(index, mount.no_exec, mount.no_set_id),
             path: mount.destination.strip_suffix(b"/").unwrap_or(&mount.destination),
             kind: "tmpfs",
             is_read_only: mount.read_only,
-            flags: "",
+            flags: match (mount.no_set_id, mount.no_exec) {
+                (true, true) => ",nosuid,nodev,noexec",
+                (true, false) => ",nosuid,nodev",
+                (false, true) => ",nodev,noexec",
+                (false, false) => ",nodev",
+            },
             options,
         });
     }

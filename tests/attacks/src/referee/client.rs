@@ -162,7 +162,8 @@ impl Client {
             let _ = self.say(&Request::Destroy { id: compartment.id })?;
         }
         if !self.wait(PATIENCE, || self.is_gone(compartment)) {
-            return Err("a destroyed compartment is still there".into());
+            let stat = self.stat(compartment);
+            return Err(format!("a destroyed compartment is still there: {stat:?}"));
         }
         self.ports.lock().remove(&compartment.channel);
         Ok(())

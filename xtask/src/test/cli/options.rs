@@ -58,7 +58,7 @@ const ROWS: &[Row] = &[
          df -k /t | awk 'END {print $2, $3, $4}'; rm b; : > d/a; dd if=/dev/zero of=c bs=1M count=1 2>&- && echo whole; \
          fallocate -l 2m d/b 2>&- || echo none; grep /t /proc/mounts",
         0,
-        "No space left on device\n1024 1024 0\nwhole\nnone\ntmpfs /t tmpfs rw,size=1024k,mode=700 0 0\n",
+        "No space left on device\n1024 1024 0\nwhole\nnone\ntmpfs /t tmpfs rw,nosuid,nodev,noexec,size=1024k,mode=700 0 0\n",
         "",
     ),
     (
@@ -66,7 +66,23 @@ const ROWS: &[Row] = &[
         &["--read-only", "--tmpfs", "/a b:ro"],
         "sed -n '1p;$p' /proc/mounts; awk 'END {print $1, $2, $3, $5, $6}' /proc/self/mountinfo; stat -c %d '/a b'",
         0,
-        "overlay / overlay ro 0 0\ntmpfs /a\\040b tmpfs ro 0 0\n7 1 0:66 /a\\040b ro\n66\n",
+        "overlay / overlay ro 0 0\ntmpfs /a\\040b tmpfs ro,nosuid,nodev,noexec 0 0\n7 1 0:135 /a\\040b ro,nosuid,nodev,noexec\n135\n",
+        "",
+    ),
+    (
+        "nothing is run from a tmpfs, unless it is said to be for that",
+        &["--tmpfs", "/t", "--tmpfs", "/x:exec,size=4m"],
+        "for d in /t /x /dev/shm; do cp /bin/busybox $d/echo; $d/echo run $d 2>&- || echo $?; done",
+        0,
+        "126\nrun /x\n126\n",
+        "",
+    ),
+    (
+        "/dev/shm has 64 MiB",
+        &[],
+        "df -k /dev/shm | awk 'END {print $2}'; dd if=/dev/zero of=/dev/shm/x bs=1M count=80 2>&- || echo full",
+        0,
+        "65536\nfull\n",
         "",
     ),
     (
