@@ -487,7 +487,10 @@ impl Memory {
         if !self.is_mapped(start, end) {
             return Err(Errno::ENOMEM);
         }
-        if protection & PROT_EXEC != 0 && self.forbids_programs(start, end) {
+        let is_bad = |area: &Area| area.end > start && lower::is_not_to_be_run(area.file.as_ref());
+        if protection & PROT_EXEC != 0
+            && self.areas.borrow().range(..end).any(|(_, area)| is_bad(area))
+        {
             return Err(Errno::EACCES);
         }
         self.split(start);
@@ -504,16 +507,6 @@ impl Memory {
             area.protection = protection;
         }
         Ok(())
-    }
-
-    /// Whether a range has pages of a file that must not be run.
-    fn forbids_programs(&self, start: u64, end: u64) -> bool {
-        let areas = self.areas.borrow();
-        let first = areas.range(..=start).next_back().map_or(start, |(from, _)| *from);
-        areas.range(first..end).any(|(_, area)| {
-            area.end > start
-                && area.file.as_ref().is_some_and(|(node, _)| lower::forbids_programs(node.device))
-        })
     }
 
     /// Whether every page of a range is in an area.

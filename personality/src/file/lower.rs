@@ -31,13 +31,19 @@ pub const SHARED_MEMORY_PAGES: u64 = 16 * 1024;
 #[must_use]
 pub const fn mount_number(index: usize, no_exec: bool, no_set_id: bool) -> u64 {
     let forbidden = if no_exec { NO_EXEC } else { 0 } | if no_set_id { NO_SET_ID } else { 0 };
-    MOUNTS + 4 * (index as u64 + 1) | forbidden
+    (MOUNTS + 4 * (index as u64 + 1)) | forbidden
 }
 
 /// Whether a file system with a number forbids to run programs.
 #[must_use]
 pub const fn forbids_programs(device: u64) -> bool {
     device >= MOUNTS && device & NO_EXEC != 0
+}
+
+/// Whether a mapped file is in a file system that forbids to run programs.
+#[must_use]
+pub fn is_not_to_be_run(file: Option<&(Rc<Node>, u64)>) -> bool {
+    file.is_some_and(|(node, _)| forbids_programs(node.device))
 }
 
 /// Whether a file system with a number forbids to become somebody else by running a program.
