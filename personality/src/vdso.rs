@@ -18,8 +18,8 @@ pub const SIZE: usize = 4096;
 const VERSION: &str = "LINUX_2.6";
 const SONAME: &str = "linux-vdso.so.1";
 
-const PT_LOAD: u32 = 1;
-const PT_DYNAMIC: u32 = 2;
+const PT_LOAD: u64 = 1;
+const PT_DYNAMIC: u64 = 2;
 const DT_HASH: u64 = 4;
 const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
@@ -123,24 +123,11 @@ impl Image {
             index += 1;
         }
     }
-    const fn halves(&mut self, values: &[u16]) {
+    /// Numbers of so many bytes each.
+    const fn put(&mut self, length: usize, values: &[u64]) {
         let mut index = 0;
         while index < values.len() {
-            self.bytes(&values[index].to_le_bytes());
-            index += 1;
-        }
-    }
-    const fn words(&mut self, values: &[u32]) {
-        let mut index = 0;
-        while index < values.len() {
-            self.bytes(&values[index].to_le_bytes());
-            index += 1;
-        }
-    }
-    const fn longs(&mut self, values: &[u64]) {
-        let mut index = 0;
-        while index < values.len() {
-            self.bytes(&values[index].to_le_bytes());
+            self.bytes(values[index].to_le_bytes().split_at(length).0);
             index += 1;
         }
     }
@@ -152,8 +139,8 @@ const fn front() -> [u8; USED] {
     symbols(&mut out);
     hashes(&mut out);
     out.at = VERSIONS;
-    out.halves(&[0]);
-    out.halves(&[2; FUNCTIONS.len()]);
+    out.put(2, &[0]);
+    out.put(2, &[2; FUNCTIONS.len()]);
     out.at = DEFINITIONS;
     definition(&mut out, 1, 1, FUNCTIONS.len() + 1, 28);
     definition(&mut out, 0, 2, FUNCTIONS.len(), 0);
@@ -165,10 +152,10 @@ const fn front() -> [u8; USED] {
         index += 1;
     }
     out.at = DYNAMIC;
-    out.longs(&[DT_SONAME, place_of(FUNCTIONS.len() + 1) as u64, DT_HASH, HASHES as u64]);
-    out.longs(&[DT_SYMTAB, SYMBOLS as u64, DT_SYMENT, 24, DT_STRTAB, STRINGS as u64]);
-    out.longs(&[DT_STRSZ, STRINGS_LENGTH as u64, DT_VERSYM, VERSIONS as u64]);
-    out.longs(&[DT_VERDEF, DEFINITIONS as u64, DT_VERDEFNUM, 2]);
+    out.put(8, &[DT_SONAME, place_of(FUNCTIONS.len() + 1) as u64, DT_HASH, HASHES as u64]);
+    out.put(8, &[DT_SYMTAB, SYMBOLS as u64, DT_SYMENT, 24, DT_STRTAB, STRINGS as u64]);
+    out.put(8, &[DT_STRSZ, STRINGS_LENGTH as u64, DT_VERSYM, VERSIONS as u64]);
+    out.put(8, &[DT_VERDEF, DEFINITIONS as u64, DT_VERDEFNUM, 2]);
     out.bytes
 }
 
@@ -177,15 +164,15 @@ const fn headers(out: &mut Image) {
     const LENGTH: u64 = (16 * ENTRIES) as u64;
     out.bytes(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     // A shared object for x86-64; no entry; program headers follow, there are no sections.
-    out.halves(&[3, 62]);
-    out.words(&[1]);
-    out.longs(&[0, 64, 0]);
-    out.words(&[0]);
-    out.halves(&[64, 56, 2, 64, 0, 0]);
-    out.words(&[PT_LOAD, 5]);
-    out.longs(&[0, 0, 0, SIZE as u64, SIZE as u64, SIZE as u64]);
-    out.words(&[PT_DYNAMIC, 4]);
-    out.longs(&[DYNAMIC as u64, DYNAMIC as u64, DYNAMIC as u64, LENGTH, LENGTH, 8]);
+    out.put(2, &[3, 62]);
+    out.put(4, &[1]);
+    out.put(8, &[0, 64, 0]);
+    out.put(4, &[0]);
+    out.put(2, &[64, 56, 2, 64, 0, 0]);
+    out.put(4, &[PT_LOAD, 5]);
+    out.put(8, &[0, 0, 0, SIZE as u64, SIZE as u64, SIZE as u64]);
+    out.put(4, &[PT_DYNAMIC, 4]);
+    out.put(8, &[DYNAMIC as u64, DYNAMIC as u64, DYNAMIC as u64, LENGTH, LENGTH, 8]);
 }
 
 const fn symbols(out: &mut Image) {
@@ -193,9 +180,9 @@ const fn symbols(out: &mut Image) {
     let mut index = 0;
     while index < FUNCTIONS.len() {
         // A global function of the section that begins at address 0.
-        out.words(&[place_of(index) as u32]);
-        out.halves(&[0x12, 1]);
-        out.longs(&[(CODE + index * PLACE) as u64, PLACE as u64]);
+        out.put(4, &[place_of(index) as u64]);
+        out.put(2, &[0x12, 1]);
+        out.put(8, &[(CODE + index * PLACE) as u64, PLACE as u64]);
         index += 1;
     }
 }
@@ -207,18 +194,18 @@ const fn hashes(out: &mut Image) {
         let bucket = &mut buckets[hash(FUNCTIONS[index]) as usize % BUCKETS];
         index += 1;
         chains[index] = *bucket;
-        *bucket = index as u32;
+        *bucket = index as u64;
     }
     out.at = HASHES;
-    out.words(&[BUCKETS as u32, FUNCTIONS.len() as u32 + 1]);
-    out.words(&buckets);
-    out.words(&chains);
+    out.put(4, &[BUCKETS as u64, FUNCTIONS.len() as u64 + 1]);
+    out.put(4, &buckets);
+    out.put(4, &chains);
 }
 
 /// A version: its flags, number, and the index of its name; `next` is how far the one behind it is.
-const fn definition(out: &mut Image, flags: u16, number: u16, name: usize, next: u32) {
-    out.halves(&[1, flags, number, 1]);
-    out.words(&[hash(string(name)), 20, next, place_of(name) as u32, 0]);
+const fn definition(out: &mut Image, flags: u64, number: u64, name: usize, next: u64) {
+    out.put(2, &[1, flags, number, 1]);
+    out.put(4, &[hash(string(name)) as u64, 20, next, place_of(name) as u64, 0]);
 }
 
 #[cfg(test)]

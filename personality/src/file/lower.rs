@@ -147,7 +147,7 @@ impl Lower {
 /// The root of /dev.
 #[must_use]
 pub fn devices(terminals: &Rc<Terminals>) -> Rc<Node> {
-    directory(Some(Lower::Devices(terminals.clone())), 0o755)
+    directory(Lower::Devices(terminals.clone()), 0o755)
 }
 
 /// The node of a pseudo-terminal that a user has made.
@@ -156,8 +156,8 @@ pub fn terminal(number: u32, uid: u32) -> Rc<Node> {
     character(136, number, 0o620, uid, TTY_GROUP)
 }
 
-fn directory(lower: Option<Lower>, mode: u32) -> Rc<Node> {
-    Node::new(Kind::Directory(Directory::new(lower)), S_IFDIR | mode, 0, 0, 0, DEV)
+fn directory(lower: Lower, mode: u32) -> Rc<Node> {
+    Node::new(Kind::Directory(Directory::new(Some(lower))), S_IFDIR | mode, 0, 0, 0, DEV)
 }
 
 fn character(major: u32, minor: u32, mode: u32, uid: u32, gid: u32) -> Rc<Node> {
@@ -180,7 +180,7 @@ impl Device {
                 root.belong(&Rc::new(Capacity::new(SHARED_MEMORY_PAGES)));
                 root
             }
-            Self::Terminals => directory(Some(Lower::Terminals(terminals.clone())), 0o755),
+            Self::Terminals => directory(Lower::Terminals(terminals.clone()), 0o755),
         }
     }
 }

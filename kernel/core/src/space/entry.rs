@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Logical write access is WANT_WRITE; the hardware's WRITE is off on a copy-on-write page. MAX_WRITE and MAX_EXECUTE bound what `protect` may
-//! grant. COW, SHARED and BORROWED are kept in every state but hole.
+//! grant. COW and BORROWED stay with a page as long as it has its frame, SHARED also with its promise.
 
 use kernel_abi::space::{Access, PageState};
 use kernel_machine::{

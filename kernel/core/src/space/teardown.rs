@@ -1,7 +1,7 @@
 //! Emptying a Space for good.
 //!
-//! Only what its tables note as owed is looked at ([`super::tree::note`]): holes, demand-zero markers and borrowed frames cost nothing, and what is
-//! left to do is in the notes themselves.
+//! Only groups of words that a table notes as owing something are looked at ([`super::tree::note`]), not the holes, demand-zero markers and borrowed
+//! frames elsewhere; and what is left to do is in the notes themselves.
 
 use super::{
     ENTRY_COST, Space, TABLE_COST,
@@ -79,7 +79,7 @@ fn dismantle(
             if let Some(mirror) = mirror {
                 store(&machine::table(mirror)[index], PageEntry::HOLE);
             }
-            if !work.spend(ENTRY_COST) || !changes.has_room() {
+            if !work.spend(ENTRY_COST + 1) || !changes.has_room() {
                 return false;
             }
         }

@@ -12,12 +12,21 @@ type Function = (&'static str, u64);
 
 /// Instructions of every function with those it calls, by program and name.
 pub(super) fn inclusive(order: &[u64], names: &Names) -> BTreeMap<String, u64> {
-    let mut functions: HashMap<u64, Function> = HashMap::new();
+    let mut known: HashMap<u64, Function> = HashMap::new();
+    let function = |address: u64| *known.entry(address).or_insert_with(|| names.function(address));
+    let mut all = BTreeMap::new();
+    for ((program, address), count) in counts(order, function) {
+        *all.entry(format!("{program:12} {}", names.describe(address).0)).or_insert(0) += count;
+    }
+    all
+}
+
+fn counts(order: &[u64], mut function_at: impl FnMut(u64) -> Function) -> HashMap<Function, u64> {
     let mut stacks: HashMap<&'static str, Vec<Function>> = HashMap::new();
     let mut counts: HashMap<Function, u64> = HashMap::new();
     let mut context = "?";
     for address in order {
-        let function = *functions.entry(*address).or_insert_with(|| names.function(*address));
+        let function = function_at(*address);
         if function.0 != "kernel" {
             context = function.0;
         }
@@ -34,12 +43,27 @@ pub(super) fn inclusive(order: &[u64], names: &Names) -> BTreeMap<String, u64> {
             *counts.entry(*under_way).or_insert(0) += 1;
         }
     }
-    let named = |((program, address), count): ((&str, u64), u64)| {
-        (format!("{program:12} {}", names.describe(address).0), count)
-    };
-    let mut all = BTreeMap::new();
-    for (name, count) in counts.into_iter().map(named) {
-        *all.entry(name).or_insert(0) += count;
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Functions are 16 bytes long; the kernel's lie from 256 on.
+    fn function_at(address: u64) -> Function {
+        (if address < 256 { "program" } else { "kernel" }, address & !15)
     }
-    all
+
+    #[test]
+    fn what_is_called_counts_for_its_callers_until_they_go_on() {
+        // 16 calls 32, which asks the kernel and calls itself; then 16 goes on and calls 48.
+        let order = [16, 17, 32, 33, 256, 257, 34, 32, 33, 18, 48, 19];
+        let counts = counts(&order, function_at);
+        let of = |program, address| counts.get(&(program, address)).copied().unwrap_or(0);
+        assert_eq!(of("program", 16), order.len() as u64);
+        assert_eq!(of("program", 32), 7);
+        assert_eq!(of("kernel", 256), 2);
+        assert_eq!(of("program", 48), 1);
+    }
 }

@@ -43,7 +43,7 @@ impl Trace {
 
     /// The addresses in the order they ran in, if they were not too many.
     pub(super) fn order(&self) -> Option<&[u64]> {
-        (self.order.len() < ORDERED).then_some(&self.order)
+        (self.order.len() as u64 == self.total()).then_some(&self.order)
     }
 
     fn add(&mut self, address: u64) {
@@ -68,7 +68,7 @@ impl Trace {
         if let Some((_, count)) = self.runs.last_mut() {
             *count = count.saturating_sub(1);
         }
-        self.order.pop();
+        self.order.pop_if(|last| *last == address);
     }
 }
 
