@@ -53,9 +53,15 @@ impl Client {
         send(&mut client.stream, &Hello::own())?;
         let hello: Hello = client.read()?;
         if hello.api != VERSION {
+            let pid = std::fs::read_to_string(home.join("daemon.pid"));
             return Err(CliError::OtherVersion {
                 daemon: hello.program,
+                daemon_api: hello.api,
                 own: PROGRAM_VERSION.to_owned(),
+                own_api: VERSION,
+                end: pid.map_or("pkill -f 'mett daemon'".to_owned(), |pid| {
+                    format!("kill {}", pid.trim())
+                }),
             });
         }
         Ok(client)

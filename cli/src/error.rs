@@ -13,13 +13,20 @@ pub(crate) enum CliError {
     NoDaemon(String),
     /// The daemon has another version.
     #[error(
-        "the running daemon is version {daemon}, this is version {own}; stop it with the program that started it, or with `mett machine stop` and a kill"
+        "the running daemon is mett {daemon} (api {daemon_api}), this is mett {own} (api {own_api}): end the \
+         daemon with `{end}` and try again (running containers end with it; images, records and logs stay)"
     )]
     OtherVersion {
         /// The daemon's.
         daemon: String,
+        /// Version of the daemon's messages.
+        daemon_api: u32,
         /// This program's.
         own: String,
+        /// Version of this program's messages.
+        own_api: u32,
+        /// The command that ends the daemon.
+        end: String,
     },
     /// The daemon has gone in the middle.
     #[error("the connection to the daemon was cut: {0}")]

@@ -13,8 +13,6 @@ pub mod api;
 pub mod container;
 pub mod controller;
 pub mod error;
-#[cfg(feature = "fake-machine")]
-pub mod fake;
 pub mod home;
 pub mod image;
 pub mod machine;

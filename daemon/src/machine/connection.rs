@@ -36,8 +36,9 @@ pub enum ConnectionError {
     Malformed(FrameError),
     /// The machine speaks another version.
     #[error(
-        "the machine speaks version {machine} of the control channel, this program version \
-         {daemon}: stop the machine (`mett machine stop`) and start it again"
+        "the machine's system image speaks version {machine} of the control channel, this daemon \
+         version {daemon}: use a system image and a mett of one build (`cargo xtask build` makes \
+         both; METT_SYSTEM_IMAGE_DIR names the image, if it is set)"
     )]
     OtherVersion {
         /// The machine's.

@@ -321,7 +321,13 @@ impl MachineManager {
             return Ok(Arc::clone(machine));
         }
         report();
-        let machine = Arc::new(self.boot().await?);
+        let machine = match self.boot().await {
+            Ok(machine) => Arc::new(machine),
+            Err(error) => {
+                self.remove_trace();
+                return Err(error);
+            }
+        };
         *current = Some(Arc::clone(&machine));
         let (lost, connection) = (self.lost.clone(), machine.connection.clone());
         tokio::spawn(async move {

@@ -201,7 +201,8 @@ fn listen(directory: &Path) -> io::Result<UnixListener> {
 }
 
 /// A path to a file in an open directory that fits into a socket address.
-pub(crate) fn short_path(directory: &std::fs::File, name: &str) -> PathBuf {
+#[must_use]
+pub fn short_path(directory: &std::fs::File, name: &str) -> PathBuf {
     use std::os::fd::AsRawFd as _;
     PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
 }

@@ -17,6 +17,7 @@ mod scale;
 mod streams;
 mod tenants;
 mod terminal;
+mod versions;
 
 use super::Tally;
 use crate::oci;
@@ -37,6 +38,7 @@ const GROUPS: &[Group] = &[
     ("tenants", tenants::run),
     ("exhaustion", exhaustion::run),
     ("failures", failures::run),
+    ("versions", versions::run),
     ("dumps", dumps::run),
     ("scale", scale::run),
 ];
