@@ -7,6 +7,7 @@ use kernel_abi::{
 };
 use kernel_core::{
     domain::{Amounts, Domain},
+    entry, frames,
     ipc::{Endpoint, Notification},
     space::{
         Space,
@@ -195,6 +196,59 @@ fn the_watch_tells_of_death_and_of_the_end() {
         world.operate(&actor, Operation::DomainStat, &[6, 0]),
         Outcome::Done(Err(Error::NoCapability))
     );
+}
+
+/// A thread has found a Space; before it destroys it another one takes the last reference to it away.
+#[test]
+fn a_space_destroyed_when_its_last_reference_has_gone_does_not_hold_its_domain_up() {
+    let world = World::boot(4096, 1);
+    let (watcher, domain) = (world.domain(), world.domain());
+    let told = Notification::create(&watcher).unwrap();
+    let actor = world.actor(&watcher, 0);
+    world.grant(&watcher, 5, told.clone().into_any(), Rights::ALL);
+    Domain::watch(domain.borrow(), told, 0).unwrap();
+    world.grant(&domain, 7, hold(&domain).into_any(), Rights::ALL);
+    {
+        let section = epoch::enter();
+        let found = domain.lookup(7, &section).unwrap();
+        assert!(Domain::remove(domain.borrow(), 7));
+        Space::destroy(found.get(Rights::ALL).unwrap());
+    }
+    Domain::destroy(domain.borrow());
+    world.settle();
+    assert_eq!(world.operate(&actor, Operation::NotificationWait, &[5, u64::MAX, 0]).value(), 0);
+    assert_eq!(actor.thread.context.get(kernel_machine::Reg::Rdx), 0b11);
+}
+
+/// The tables of a Domain's capabilities are many: they go back in slices, as everything does.
+#[test]
+fn the_tables_of_capabilities_go_back_in_slices() {
+    const TABLES: u64 = 600;
+    let world = World::boot(4096, 1);
+    let before = world.ledger();
+    let domain = world.domain();
+    for table in 0..TABLES {
+        let section = epoch::enter();
+        Domain::prepare_slot(domain.borrow(), table * 512 + 1, &section).unwrap();
+    }
+    let free = frames::free_count();
+    Domain::destroy(domain.borrow());
+    drop(domain);
+    let mut most = 0;
+    let mut last = free;
+    for _ in 0..10_000 {
+        let _step = entry::idle_step();
+        let now = frames::free_count();
+        most = most.max(now - last);
+        last = now;
+    }
+    assert!(
+        last - free > TABLES * 4 / 5,
+        "they came back but for what a CPU keeps: {}",
+        last - free
+    );
+    assert!(most <= 160, "{most} frames in one slice");
+    assert_eq!(world.ledger(), before);
 }
 
 #[test]

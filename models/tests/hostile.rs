@@ -8,6 +8,7 @@ use kernel_abi::{
 use kernel_core::{
     domain::Domain,
     entry,
+    ipc::Notification,
     operation::Hardware,
     space::{
         Space,
@@ -149,4 +150,27 @@ fn device_memory_beyond_what_a_frame_number_reaches_is_refused() {
     let map = |address| world.operate(&actor, Operation::HardwareMemory, &[5, 6, address, 1]);
     assert_eq!(map(1 << 44), Outcome::Done(Err(Error::BadArgument)));
     assert_eq!(map((1 << 44) - 4096).value(), 0);
+}
+
+/// A thread has found an object when another one takes its last reference away: asking for a reference changes nothing, however often it
+/// is done. (A count that went below zero would hand out references to memory that is used for something else.)
+#[test]
+fn an_object_without_references_gives_none() {
+    let world = World::boot(4096, 1);
+    let before = world.ledger();
+    let domain = world.domain();
+    let made = Notification::create(&domain).unwrap();
+    world.grant(&domain, 7, made.into_any(), Rights::ALL);
+    let section = epoch::enter();
+    let found = domain.lookup(7, &section).unwrap();
+    let typed = found.get::<Notification>(Rights::ALL).unwrap();
+    assert!(Domain::remove(domain.borrow(), 7));
+    for _ in 0..3 {
+        assert!(found.object.to_ref().is_none());
+        assert!(typed.to_ref().is_none());
+    }
+    drop(section);
+    Domain::destroy(domain.borrow());
+    drop(domain);
+    assert_eq!(world.ledger(), before);
 }

@@ -384,10 +384,9 @@ impl Domain {
 impl Object for Domain {
     const KIND: Kind = Kind::Domain;
     fn reclaim(this: &Borrow<'_, Self>, work: &mut Work) -> bool {
-        if !this.table.clear(this, work) {
+        if !this.table.clear(this, work) || !this.table.free(this, work) {
             return false;
         }
-        this.table.free(this);
         if let Some(owner) = &this.owner {
             owner.leave(*this);
         }

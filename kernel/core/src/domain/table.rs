@@ -15,6 +15,8 @@ use kernel_machine::{
 const LEAF: u64 = FRAME_WORDS as u64;
 /// Slots that one search for the next occupied one looks at.
 const NEXT_SLICE: u32 = 4096;
+/// Cost of a table that is given back.
+const FREE_COST: u32 = 32;
 /// Middle tables.
 const MIDDLES: usize = (SLOT_LIMIT as u64 / LEAF / LEAF) as usize;
 
@@ -192,15 +194,18 @@ impl Table {
         slot >= u64::from(SLOT_LIMIT)
     }
 
-    /// Gives the radix's frames back; nobody can look anything up any more.
-    pub(super) fn free(&self, domain: &Borrow<'_, Domain>) {
-        for middle in self.middles.iter().filter_map(frame) {
-            machine::table(middle).iter().filter_map(frame).for_each(|leaf| domain.give_frame(leaf));
-            domain.give_frame(middle);
+    /// One slice of giving the radix's frames back: whether all are. Nobody can look anything up any more.
+    pub(super) fn free(&self, domain: &Borrow<'_, Domain>, work: &mut Work) -> bool {
+        let leaves = self.middles.iter().filter_map(frame).flat_map(|middle| machine::table(middle).iter());
+        for place in leaves.chain(&self.middles).chain([&self.first]) {
+            let Some(table) = frame(place) else { continue };
+            if !work.spend(FREE_COST) {
+                return false;
+            }
+            place.store(0, Ordering::Relaxed);
+            domain.give_frame(table);
         }
-        if let Some(first) = frame(&self.first) {
-            domain.give_frame(first);
-        }
+        true
     }
 }
 

@@ -6,13 +6,12 @@ use super::Space;
 use crate::{domain::Domain, reaper};
 use kernel_abi::Error;
 use kernel_machine::atomic::{AtomicU32, AtomicU64, Ordering};
-use kernel_machine::{
-    FRAME_WORDS,
-    object::{Entry, Ref, SlotTable},
-};
+use kernel_machine::object::{Entry, Ref, SlotTable};
 
 /// Borrowed Spaces that are noted without a table.
 const INLINE: usize = 8;
+/// Most in the table: a set is searched from end to end, and taken over one by one.
+const MOST_MORE: usize = 160;
 
 /// Source of the numbers of sets.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -72,7 +71,7 @@ impl Borrows {
             };
             self.more = Some(table);
             let index = self.count - INLINE;
-            if index >= FRAME_WORDS {
+            if index >= MOST_MORE {
                 return Err(Error::OutOfFrames);
             }
             table.install(index, space.clone().into_any(), 0).map_err(|_| Error::OutOfFrames)?;

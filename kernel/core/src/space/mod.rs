@@ -227,13 +227,12 @@ impl Space {
 
     /// Destroys a Space: threads that run in it end, the reaper gives its memory back, unless others borrow it.
     pub fn destroy(this: Borrow<'_, Self>) {
-        if !this.mark_dead() {
-            return;
-        }
-        shootdown::users(&this).for_each(crate::sched::interrupt);
-        this.is_awaited.store(true, Ordering::Release);
-        this.domain().count_teardown(true);
-        if let Some(space) = this.to_ref() {
+        // Without a reference no reaper would ever end what the Domain waits for; it is being reclaimed then as it is.
+        let Some(space) = this.to_ref() else { return };
+        if this.mark_dead() {
+            shootdown::users(&this).for_each(crate::sched::interrupt);
+            this.is_awaited.store(true, Ordering::Release);
+            this.domain().count_teardown(true);
             reaper::add(space.into_any());
         }
     }

@@ -250,10 +250,10 @@ impl<'e, T: Object> Borrow<'e, T> {
         // SAFETY: as for `deref`.
         unsafe { &self.cell.as_ref().value }
     }
-    /// A counted reference, unless the last one is gone.
+    /// A counted reference, unless the last one is gone. It is made only after it was counted: one that is dropped takes a count away.
     #[must_use]
     pub fn to_ref(self) -> Option<Ref<T>> {
-        self.header().try_add_reference().then_some(Ref { cell: self.cell })
+        self.header().try_add_reference().then(|| Ref { cell: self.cell })
     }
     /// The same without its type.
     #[must_use]
@@ -361,7 +361,7 @@ impl<'e> AnyBorrow<'e> {
     /// A counted reference, unless the last one is gone.
     #[must_use]
     pub fn to_ref(self) -> Option<AnyRef> {
-        self.header().try_add_reference().then_some(AnyRef { header: self.header })
+        self.header().try_add_reference().then(|| AnyRef { header: self.header })
     }
     /// A number that names the object while it lives.
     #[must_use]

@@ -287,7 +287,7 @@ impl ReapQueue {
     pub fn pop(&mut self) -> Option<AnyRef> {
         let header = self.chain.first()?;
         // SAFETY: a member of the chain is in place.
-        unsafe { self.chain.remove(header) }.then_some(AnyRef { header })
+        unsafe { self.chain.remove(header) }.then(|| AnyRef { header })
     }
 }
 
