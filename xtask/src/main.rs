@@ -74,13 +74,7 @@ fn main() -> Result<()> {
         Command::Check => check::run(&root),
         Command::Dist => dist::run(&root),
         Command::Tcb(arguments) => tcb::run(&root, &arguments),
-        Command::Bench(arguments) => {
-            if arguments.needs_machine() {
-                setup::run(&root, true)?;
-                build::all(&root)?;
-            }
-            bench::run(&root, &arguments)
-        }
+        Command::Bench(arguments) => bench::run(&root, &arguments),
         Command::Documents { check } => documents::run(&root, check),
     }
 }

@@ -31,6 +31,13 @@ pub(crate) struct Ended {
     pub(crate) is_success: bool,
 }
 
+/// QEMU's command, without arguments. It is killed when the thread that starts it ends, in whatever way this program does.
+pub(crate) fn emulator() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+    command
+}
+
 /// Runs a machine until it ends or the limit passes; hands each line to `on_line`.
 pub(crate) fn run(
     machine: &Machine<'_>,
@@ -41,7 +48,7 @@ pub(crate) fn run(
 ) -> Result<Ended> {
     let clock: &[&str] = if machine.counts { &["-icount", "shift=4,sleep=off"] } else { &[] };
     let threads = if machine.counts { "tcg" } else { "tcg,thread=multi" };
-    let mut child = Command::new("qemu-system-x86_64")
+    let mut child = emulator()
         .args(clock)
         .args([
             "-nodefaults",
@@ -69,7 +76,7 @@ pub(crate) fn run(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("qemu-system-x86_64 cannot be started (cargo xtask setup installs it)")?;
+        .context("setpriv (of the package util-linux) cannot be started")?;
     let Some(stdout) = child.stdout.take() else { bail!("no pipe to QEMU") };
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

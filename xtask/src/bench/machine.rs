@@ -1,12 +1,14 @@
 //! The emulated machine both systems run in: one set of flags, one runner.
 
+use crate::qemu;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::{
     io::Read,
     os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
 
@@ -58,18 +60,75 @@ impl Flags {
     }
 }
 
-/// The command that boots a kernel.
-pub(crate) fn command(flags: &Flags, kernel: &Path, image: &Path, command_line: &str) -> Command {
-    let mut command = Command::new("qemu-system-x86_64");
-    command
-        .args(flags.arguments())
-        .args(["-nic", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel"])
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(image)
-        .args(["-append", command_line])
-        .stdin(Stdio::null());
-    command
+/// A machine to boot.
+pub(crate) struct Machine<'a> {
+    pub(crate) flags: &'a Flags,
+    pub(crate) kernel: &'a Path,
+    /// The initial RAM disk: a boot module of ours, or an initial RAM file system of Linux.
+    pub(crate) image: &'a Path,
+    /// The kernel's command line.
+    pub(crate) line: &'a str,
+    /// QEMU's exit status after a run in which the machine reported no failure.
+    pub(crate) success: i32,
+}
+
+impl Machine<'_> {
+    /// The command that boots it.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = qemu::emulator();
+        command
+            .args(self.flags.arguments())
+            .args(["-nic", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel"])
+            .arg(self.kernel)
+            .arg("-initrd")
+            .arg(self.image)
+            .args(["-append", self.line])
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Boots it and gives what it printed on the serial line; one that does not end in time is killed.
+    pub(crate) fn run(&self, limit: Duration, mut on_line: impl FnMut(&str)) -> Result<Ended> {
+        let mut child = self
+            .command()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .context("setpriv (of the package util-linux) cannot be started")?;
+        let receiver = read(child.stdout.take().context("no pipe to QEMU")?);
+        let end = Instant::now() + limit;
+        let (mut text, mut shown) = (String::new(), 0);
+        loop {
+            match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    let fault = format!("the machine did not end within {} s", limit.as_secs());
+                    return Ok(Ended { text, fault: Some(fault) });
+                }
+            }
+            while let Some(length) = text[shown..].find('\n') {
+                on_line(text[shown..shown + length].trim_end());
+                shown += length + 1;
+            }
+        }
+        let fault = self.fault(child.wait()?, &text);
+        Ok(Ended { text, fault })
+    }
+
+    /// Why a machine that has ended cannot be trusted.
+    fn fault(&self, status: ExitStatus, text: &str) -> Option<String> {
+        match (status.signal(), status.code()) {
+            (Some(signal), _) => Some(format!("the machine was killed by signal {signal}")),
+            (None, _) if text.is_empty() => {
+                Some(format!("the machine printed nothing; QEMU: {status}"))
+            }
+            (None, Some(code)) if code == self.success => None,
+            (None, _) => Some(format!("the machine ended with a failure; QEMU: {status}")),
+        }
+    }
 }
 
 /// A machine that has ended.
@@ -81,55 +140,18 @@ pub(crate) struct Ended {
     pub(crate) fault: Option<String>,
 }
 
-/// Boots a kernel and gives what it printed on the serial line; one that does not end in time is killed.
-pub(crate) fn run(
-    flags: &Flags,
-    kernel: &Path,
-    image: &Path,
-    command_line: &str,
-    limit: Duration,
-    mut on_line: impl FnMut(&str),
-) -> Result<Ended> {
-    let mut child = command(flags, kernel, image, command_line)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .context("qemu-system-x86_64 cannot be started (cargo xtask setup installs it)")?;
-    let mut stdout = child.stdout.take().context("no pipe to QEMU")?;
-    let (sender, receiver) = std::sync::mpsc::channel();
+/// What comes from a pipe, read by a thread of its own.
+fn read(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
-        while let Ok(length @ 1..) = stdout.read(&mut buffer) {
+        while let Ok(length @ 1..) = pipe.read(&mut buffer) {
             if sender.send(buffer[..length].to_vec()).is_err() {
                 break;
             }
         }
     });
-    let end = Instant::now() + limit;
-    let (mut text, mut shown) = (String::new(), 0);
-    loop {
-        match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                let fault = format!("the machine did not end within {} s", limit.as_secs());
-                return Ok(Ended { text, fault: Some(fault) });
-            }
-        }
-        while let Some(length) = text[shown..].find('\n') {
-            on_line(text[shown..shown + length].trim_end());
-            shown += length + 1;
-        }
-    }
-    let status = child.wait()?;
-    let fault = match status.signal() {
-        Some(signal) => Some(format!("the machine was killed by signal {signal}")),
-        None if text.is_empty() => Some(format!("the machine printed nothing; QEMU: {status}")),
-        None => None,
-    };
-    Ok(Ended { text, fault })
+    receiver
 }
 
 /// The last lines of an output, for an error message.

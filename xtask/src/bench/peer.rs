@@ -42,8 +42,10 @@ const BARE: &[&str] = &["nothing", "idle", "bootinit"];
 const HOSTED: &[&str] = &["calib", "spawnb", "lb"];
 
 /// Builds what is missing or older than its sources. `functions` are the files of the Python functions' image.
+/// Downloaded packages are kept in `debs`.
 pub(crate) fn build(
     sources: &Path,
+    debs: &Path,
     out: &Path,
     programs: &Path,
     functions: Option<&Path>,
@@ -51,9 +53,8 @@ pub(crate) fn build(
     let list = fs::read_to_string(sources.join("packages.txt"))?;
     let meta = packages::list(&list, "kernel")?;
     let kernel_name = packages::resolve_kernel(meta.first().context("no kernel in packages.txt")?)?;
-    let debs = out.join("packages");
-    let kernel_package = packages::fetch(&[kernel_name], &debs)?;
-    let base_packages = packages::fetch(&packages::list(&list, "base")?, &debs)?;
+    let kernel_package = packages::fetch(&[kernel_name], debs)?;
+    let base_packages = packages::fetch(&packages::list(&list, "base")?, debs)?;
     let kernel = unpack_kernel(kernel_package.first().context("no kernel package")?, out)?;
     let base = base_image(sources, out, programs, &base_packages)?;
     let boot = boot_image(out, programs)?;
@@ -93,6 +94,7 @@ fn unpack_kernel(package: &Package, out: &Path) -> Result<PathBuf> {
     }
     let folder = out.join("kernel");
     let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(out)?;
     packages::unpack(package, &folder)?;
     let found = fs::read_dir(folder.join("boot"))?
         .filter_map(Result::ok)

@@ -1,44 +1,66 @@
 //! Publishes a report: files, pictures, the table on the screen, the comparison with an earlier report.
 
 use super::{
-    packages, picture,
+    Place, packages, picture,
     report::{self, Report},
     side::{Run, Runs},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::{fs, path::Path, process::Command};
 
-/// Writes the report and the pictures and prints the table.
-pub(crate) fn publish(root: &Path, out: &Path, report: &Report) -> Result<()> {
-    fs::write(out.join("report.json"), serde_json::to_string_pretty(report)?)?;
-    fs::write(out.join("report.md"), report.markdown())?;
-    draw(out, report)?;
+/// Removes an earlier run's report and pictures, so that what is there after a run that failed is not taken for its own.
+pub(crate) fn clear(out: &Path) -> Result<()> {
+    for entry in fs::read_dir(out)? {
+        let path = entry?.path();
+        let is_picture = path.extension().is_some_and(|kind| kind == "svg");
+        if is_picture || path.file_stem().is_some_and(|name| name == "report") {
+            fs::remove_file(&path)
+                .with_context(|| format!("{} cannot be removed", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints the table, then writes the report and the pictures.
+pub(crate) fn publish(place: &Place, report: &Report) -> Result<()> {
+    let out = place.out.as_path();
     println!("{}", report.markdown());
-    let out = out.strip_prefix(root).unwrap_or(out).display();
+    write(&out.join("report.json"), &serde_json::to_string_pretty(report)?)?;
+    write(&out.join("report.md"), &report.markdown())?;
+    draw(out, report)?;
+    let out = out.strip_prefix(&place.root).unwrap_or(out).display();
     println!("report: {out}/report.json, {out}/report.md, {out}/*.svg");
     Ok(())
+}
+
+/// Writes a file as a whole or not at all.
+fn write(file: &Path, text: &str) -> Result<()> {
+    let part = file.with_extension("part");
+    let written = fs::write(&part, text).and_then(|()| fs::rename(&part, file));
+    written
+        .inspect_err(|_| drop(fs::remove_file(&part)))
+        .with_context(|| format!("{} cannot be written", file.display()))
 }
 
 /// Writes the baseline that later runs are compared with, and its tables.
 pub(crate) fn save(root: &Path, report: &Report) -> Result<()> {
     let folder = root.join("bench");
-    fs::write(folder.join("baseline.json"), serde_json::to_string_pretty(report)? + "\n")?;
-    fs::write(folder.join("baseline.md"), report.markdown())?;
-    Ok(())
+    write(&folder.join("baseline.json"), &(serde_json::to_string_pretty(report)? + "\n"))?;
+    write(&folder.join("baseline.md"), &report.markdown())
 }
 
 /// Prints every figure that changed by more than 1 % since an earlier report.
-pub(crate) fn compare(root: &Path, report: &Report, reference: Option<&str>) -> Result<()> {
-    let Some(before) = earlier(root, reference)? else { return Ok(()) };
-    if !report.is_comparable(&before) {
+pub(crate) fn compare(report: &Report, before: Option<&Report>) {
+    let Some(before) = before else { return };
+    if !report.is_comparable(before) {
         println!(
             "\nnot compared with {}: its figures are instructions, these are times",
             before.commit
         );
-        return Ok(());
+        return;
     }
     println!("\nagainst {} ({}), changes above 1 %:", before.commit, before.date);
-    let changes = report.changes(&before);
+    let changes = report.changes(before);
     for (name, old, new) in &changes {
         let word = if new > old { "worse" } else { "better" };
         let percent = (new / old - 1.0) * 100.0;
@@ -48,24 +70,33 @@ pub(crate) fn compare(root: &Path, report: &Report, reference: Option<&str>) -> 
     if changes.is_empty() {
         println!("  none");
     }
-    Ok(())
 }
 
 /// The report to compare with: of a Git reference, or the committed baseline.
-fn earlier(root: &Path, reference: Option<&str>) -> Result<Option<Report>> {
-    let text = match reference {
-        Some(reference) => packages::output(
-            Command::new("git")
-                .args(["show", &format!("{reference}:bench/baseline.json")])
-                .current_dir(root),
-        )
-        .with_context(|| format!("{reference} has no bench/baseline.json"))?,
-        None => match fs::read_to_string(root.join("bench/baseline.json")) {
-            Ok(text) => text,
+pub(crate) fn earlier(root: &Path, reference: Option<&str>) -> Result<Option<Report>> {
+    let file = "bench/baseline.json";
+    let (whose, text) = match reference {
+        Some(reference) => {
+            let object = format!("{reference}:{file}");
+            let show = packages::output(
+                Command::new("git").args(["show", "--end-of-options", &object]).current_dir(root),
+            );
+            (reference, show.with_context(|| format!("{reference} has no {file}"))?)
+        }
+        None => match fs::read_to_string(root.join(file)) {
+            Ok(text) => ("this tree", text),
             Err(_) => return Ok(None),
         },
     };
-    Ok(Some(serde_json::from_str(&text).context("bench/baseline.json is not a report")?))
+    let report: Report = serde_json::from_str(&text)
+        .with_context(|| format!("{file} of {whose} is no report of schema {}", report::SCHEMA))?;
+    ensure!(
+        report.schema == report::SCHEMA,
+        "{file} of {whose} has schema {}, not {}",
+        report.schema,
+        report::SCHEMA
+    );
+    Ok(Some(report))
 }
 
 /// Draws the distribution of start latencies from the samples of a run.
@@ -101,7 +132,7 @@ pub(crate) fn distributions(out: &Path, suite: &str, runs: &Runs) -> Result<()> 
             "instructions",
             &curves,
         );
-        fs::write(out.join("start-cdf.svg"), svg)?;
+        write(&out.join("start-cdf.svg"), &svg)?;
     }
     Ok(())
 }
@@ -118,7 +149,7 @@ fn draw(out: &Path, report: &Report) -> Result<()> {
             .filter_map(|figure| Some((figure.name.clone(), figure.ratio?)))
             .collect();
         if !ratios.is_empty() {
-            fs::write(out.join(suite).with_extension("svg"), picture::bars(title, &ratios))?;
+            write(&out.join(suite).with_extension("svg"), &picture::bars(title, &ratios))?;
         }
     }
     let parallel = series(report, "start", |name| {
@@ -129,7 +160,7 @@ fn draw(out: &Path, report: &Report) -> Result<()> {
     });
     if !parallel.is_empty() {
         let title = "Start latency, N at once on one CPU";
-        fs::write(out.join("start.svg"), picture::lines(title, "N", "instructions", &parallel))?;
+        write(&out.join("start.svg"), &picture::lines(title, "N", "instructions", &parallel))?;
     }
     let idle = series(report, "idle", |name| {
         let idle: f64 = name.strip_prefix("start with ")?.strip_suffix(" idle")?.parse().ok()?;
@@ -137,7 +168,7 @@ fn draw(out: &Path, report: &Report) -> Result<()> {
     });
     if !idle.is_empty() {
         let title = "Start latency with idle containers present";
-        fs::write(out.join("idle.svg"), picture::lines(title, "idle", "instructions", &idle))?;
+        write(&out.join("idle.svg"), &picture::lines(title, "idle", "instructions", &idle))?;
     }
     Ok(())
 }
@@ -157,4 +188,64 @@ fn series(report: &Report, suite: &str, number: fn(&str) -> Option<f64>) -> Vec<
         .map(|system| picture::Line { name: (*system).to_owned(), points: points(system) })
         .filter(|line: &picture::Line| !line.points.is_empty())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A repository with a baseline in its second commit.
+    fn repository(name: &str) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("mett-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("bench")).unwrap();
+        let git = |line: &str| {
+            let who = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
+            packages::output(
+                Command::new("git").args(who).args(line.split(' ')).current_dir(&folder),
+            )
+            .unwrap();
+        };
+        git("init -q");
+        git("commit -q --allow-empty -m first");
+        let text = format!(
+            r#"{{"schema":{},"commit":"c","date":"d","qemu":"q","flags":{{}},"packages":[],"figures":[]}}"#,
+            report::SCHEMA
+        );
+        fs::write(folder.join("bench/baseline.json"), text).unwrap();
+        git("add -A");
+        git("commit -q -m second");
+        folder
+    }
+
+    #[test]
+    fn the_baseline_of_a_commit_is_read_and_what_is_none_is_refused() {
+        let folder = repository("against");
+        assert_eq!(earlier(&folder, Some("HEAD")).unwrap().unwrap().commit, "c");
+        let refusal = |reference| format!("{:#}", earlier(&folder, Some(reference)).unwrap_err());
+        assert!(refusal("HEAD~1").starts_with("HEAD~1 has no bench/baseline.json"));
+        assert!(refusal("nowhere").starts_with("nowhere has no bench/baseline.json"));
+        assert!(refusal("--help").starts_with("--help has no bench/baseline.json"));
+        // The tree's own, another schema, and none.
+        let file = folder.join("bench/baseline.json");
+        assert!(earlier(&folder, None).unwrap().is_some());
+        let other = fs::read_to_string(&file).unwrap().replace("\"schema\":1", "\"schema\":9");
+        fs::write(&file, other).unwrap();
+        assert!(earlier(&folder, None).unwrap_err().to_string().contains("schema 9"));
+        fs::remove_file(&file).unwrap();
+        assert!(earlier(&folder, None).unwrap().is_none());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named_and_leaves_no_part() {
+        let folder = std::env::temp_dir().join(format!("mett-full-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("report.json");
+        std::os::unix::fs::symlink("/dev/full", folder.join("report.part")).unwrap();
+        let error = format!("{:#}", write(&file, "text").unwrap_err());
+        assert!(error.contains("report.json cannot be written: No space left"), "{error}");
+        assert!(!file.exists() && fs::read_dir(&folder).unwrap().next().is_none());
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

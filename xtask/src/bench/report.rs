@@ -72,9 +72,21 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Figures that were refused.
-    pub(crate) fn void(&self) -> impl Iterator<Item = &Figure> {
-        self.figures.iter().filter(|figure| figure.void.is_some())
+    /// The reasons why figures were refused, each once, with the figures.
+    pub(crate) fn refusals(&self) -> Vec<String> {
+        let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for figure in &self.figures {
+            if let Some(reason) = &figure.void {
+                reasons.entry((&figure.suite, reason)).or_default().push(&figure.name);
+            }
+        }
+        reasons
+            .into_iter()
+            .map(|((suite, reason), names)| match names.as_slice() {
+                [name] => format!("{suite}, {name}: {reason}"),
+                names => format!("{suite}, {} figures: {reason}", names.len()),
+            })
+            .collect()
     }
 
     /// Figures in which ours is above what the project has promised.

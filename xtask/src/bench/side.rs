@@ -2,13 +2,13 @@
 
 use super::{
     figures::{Output, Sample, Void},
-    machine::{self, Flags, Mode},
+    machine::{self, Flags, Machine, Mode},
     ours::Ours,
     peer::Peer,
     report::Figure,
     suites::{Boot, Bound, Place, Suite},
 };
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,14 @@ pub(crate) struct Sides<'a> {
     pub(crate) quick: bool,
     /// Linux's output of an earlier run will do, if everything it depends on is the same.
     pub(crate) reuse: bool,
+    /// How long a machine may take.
+    pub(crate) limit: Duration,
 }
+
+/// QEMU's status after Linux has turned its machine off.
+const LINUX_SUCCESS: i32 = 0;
+/// QEMU's status after ours has ended with status 0: `isa-debug-exit` makes `(0 << 1) | 1` of it.
+const OURS_SUCCESS: i32 = 1;
 
 /// A suite's runs.
 #[derive(Debug, Default)]
@@ -68,77 +75,75 @@ impl Planned {
 
 impl Sides<'_> {
     /// Runs suites on both sides: both at the same time where a tick is an instruction, which no load of the computer changes, else in turn.
-    pub(crate) fn run(&self, suites: &[Planned]) -> Result<Vec<Runs>> {
+    pub(crate) fn run(&self, suites: &[Planned]) -> Vec<Runs> {
         if suites.iter().any(|planned| planned.flags.mode == Mode::Wall) {
             return suites
                 .iter()
-                .map(|planned| Ok(Runs { linux: self.linux(planned)?, ours: self.ours(planned)? }))
+                .map(|planned| Runs { linux: self.linux(planned), ours: self.ours(planned) })
                 .collect();
         }
-        let (linux, ours) = thread::scope(|scope| {
+        let (linux, ours): (Vec<_>, Vec<_>) = thread::scope(|scope| {
             let linux = scope.spawn(|| suites.iter().map(|planned| self.linux(planned)).collect());
-            let ours: Result<Vec<_>> = suites.iter().map(|planned| self.ours(planned)).collect();
-            let linux: Result<Vec<_>> = match linux.join() {
-                Ok(runs) => runs,
-                Err(_) => Err(anyhow!("the thread that runs Linux panicked")),
-            };
-            (linux, ours)
+            let ours = suites.iter().map(|planned| self.ours(planned)).collect();
+            let broken = |planned| Some(broken(planned, "the thread that ran Linux panicked"));
+            (linux.join().unwrap_or_else(|_| suites.iter().map(broken).collect()), ours)
         });
-        Ok(linux?.into_iter().zip(ours?).map(|(linux, ours)| Runs { linux, ours }).collect())
+        linux.into_iter().zip(ours).map(|(linux, ours)| Runs { linux, ours }).collect()
     }
 
     /// Runs a suite on Linux, if Linux is to run.
-    fn linux(&self, planned: &Planned) -> Result<Option<Run>> {
-        let Some(peer) = self.linux else { return Ok(None) };
+    fn linux(&self, planned: &Planned) -> Option<Run> {
+        let peer = self.linux?;
         let (suite, icount) = (planned.suite, planned.icount());
         let (scenarios, figures) = (suite.scenarios(self.quick), planned.figures());
         let line = match suite.boot {
             Boot::Probe => String::new(),
             _ => format!("lp={scenarios} lpicount={icount} lprep=1 figures={figures}"),
         };
-        let image = peer.image(suite.boot)?;
         let clock = if planned.flags.machine == "microvm" { " no_timer_check" } else { "" };
         let line = format!("console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable{clock} {line}");
-        self.boot("linux", planned, &peer.kernel, image, &line).map(Some)
+        let booted = peer.image(suite.boot).and_then(|image| {
+            let (flags, kernel) = (&planned.flags, peer.kernel.as_path());
+            let machine = Machine { flags, kernel, image, line: &line, success: LINUX_SUCCESS };
+            self.boot("linux", suite, &machine)
+        });
+        Some(booted.unwrap_or_else(|error| broken(planned, &format!("{error:#}"))))
     }
 
     /// Runs a suite on our system, if ours is to run.
-    fn ours(&self, planned: &Planned) -> Result<Option<Run>> {
-        let Some(ours) = self.ours else { return Ok(None) };
-        let (name, icount) = (planned.suite.ours, planned.icount());
-        let (quick, figures) = (u8::from(self.quick), planned.figures());
-        let module = ours.module(planned.suite.boot)?;
-        let layer = &module.layer;
-        let line =
-            format!("bench={name} quick={quick} icount={icount} layer={layer} figures={figures}");
-        self.boot("ours", planned, &ours.kernel, &module.file, &line).map(Some)
+    fn ours(&self, planned: &Planned) -> Option<Run> {
+        let ours = self.ours?;
+        let (suite, icount) = (planned.suite, planned.icount());
+        let (name, quick, figures) = (suite.ours, u8::from(self.quick), planned.figures());
+        let booted = ours.module(suite.boot).and_then(|module| {
+            let layer = &module.layer;
+            let line = format!(
+                "bench={name} quick={quick} icount={icount} layer={layer} figures={figures}"
+            );
+            let (flags, kernel, image) = (&planned.flags, ours.kernel.as_path(), &module.file);
+            let machine = Machine { flags, kernel, image, line: &line, success: OURS_SUCCESS };
+            self.boot("ours", suite, &machine)
+        });
+        Some(booted.unwrap_or_else(|error| broken(planned, &format!("{error:#}"))))
     }
 
     /// Boots a side's machine; what it printed, which may be that it is broken.
-    fn boot(
-        &self,
-        side: &str,
-        planned: &Planned,
-        kernel: &Path,
-        image: &Path,
-        line: &str,
-    ) -> Result<Run> {
-        let (suite, flags) = (planned.suite, &planned.flags);
+    fn boot(&self, side: &str, suite: &Suite, machine: &Machine<'_>) -> Result<Run> {
         let log = self.out.join(format!("{side}-{}.log", suite.name));
         let key = log.with_extension("key");
-        let depends = dependencies(flags, kernel, image, line)?;
+        let depends = dependencies(machine)?;
+        let flags = machine.flags.clone();
         let is_same = fs::read_to_string(&key).is_ok_and(|earlier| earlier == depends);
         if self.reuse && side == "linux" && is_same {
             eprintln!("  {side} {}: as in an earlier run", suite.name);
             let output = Output::parse(&fs::read_to_string(&log)?);
-            return Ok(Run { output, flags: flags.clone() });
+            return Ok(Run { output, flags });
         }
         // A run that is cut leaves no key behind.
         let _ = fs::remove_file(&key);
-        let limit = Duration::from_secs(if self.quick { 280 } else { 1_800 });
         let begun = Instant::now();
         let mut count = 0;
-        let ended = machine::run(flags, kernel, image, line, limit, |line| {
+        let ended = machine.run(self.limit, |line| {
             if line.starts_with("R ") {
                 count += 1;
                 let name: Vec<&str> = line.split_whitespace().skip(1).take(2).collect();
@@ -146,32 +151,39 @@ impl Sides<'_> {
             }
         })?;
         eprintln!("\r\x1b[K  {side} {}: {count} figures, {:.1?}", suite.name, begun.elapsed());
-        fs::write(&log, &ended.text)?;
+        let kept = |error| format!("its output cannot be kept in {}: {error}", log.display());
         let mut output = Output::parse(&ended.text);
-        match ended.fault {
+        output.fault = ended.fault.or_else(|| fs::write(&log, &ended.text).err().map(kept));
+        match &output.fault {
             // Its other suites and the other side are still worth a report.
-            Some(fault) => {
-                eprintln!(
-                    "  {side} {}: {fault}; it printed:\n{}",
-                    suite.name,
-                    machine::tail(&ended.text)
-                );
-                output.fault = Some(fault);
-            }
-            None => fs::write(&key, depends)?,
+            Some(fault) => eprintln!(
+                "  {side} {}: {fault}; it printed:\n{}",
+                suite.name,
+                machine::tail(&ended.text)
+            ),
+            None => fs::write(&key, depends)
+                .with_context(|| format!("{} cannot be written", key.display()))?,
         }
-        Ok(Run { output, flags: flags.clone() })
+        Ok(Run { output, flags })
     }
 }
 
+/// A run that gave nothing.
+fn broken(planned: &Planned, fault: &str) -> Run {
+    let mut output = Output::default();
+    output.fault = Some(fault.to_owned());
+    Run { output, flags: planned.flags.clone() }
+}
+
 /// Everything that a run's output depends on: the same gives the same, to the last instruction, under icount.
-fn dependencies(flags: &Flags, kernel: &Path, image: &Path, line: &str) -> Result<String> {
+fn dependencies(machine: &Machine<'_>) -> Result<String> {
     let mut hash = Sha256::new();
-    for file in [kernel, image] {
-        hash.update(Sha256::digest(fs::read(file)?));
+    for file in [machine.kernel, machine.image] {
+        let bytes = fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        hash.update(Sha256::digest(bytes));
     }
-    hash.update(flags.arguments().join(" "));
-    hash.update(line);
+    hash.update(machine.flags.arguments().join(" "));
+    hash.update(machine.line);
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -204,12 +216,20 @@ pub(crate) fn figure(
     median: impl Fn(&str) -> Option<f64>,
 ) -> Figure {
     let mut systems: BTreeMap<String, Sample> = BTreeMap::new();
-    let mut void = None;
+    let mut reasons: Vec<String> = Vec::new();
     let mut take = |system: &str, result: Result<Sample, Void>| match result {
         Ok(sample) => {
             systems.insert(system.to_owned(), place.taken.of(sample));
         }
-        Err(reason) => void = Some(format!("{system}: {}", reason.reason())),
+        Err(reason) => {
+            // A machine's fault is that of every system on it, and said once.
+            let is_machine = matches!(reason, Void::Machine(_)) && system != "ours";
+            let reason =
+                format!("{}: {}", if is_machine { "Linux" } else { system }, reason.reason());
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
     };
     if let Some(linux) = linux {
         for (system, name, metric) in &place.linux {
@@ -222,8 +242,9 @@ pub(crate) fn figure(
     if let (Some(linux), Some(ours)) = (linux, ours)
         && linux.flags != ours.flags
     {
-        void = Some(Void::DifferentFlags.reason());
+        reasons.push(Void::DifferentFlags.reason());
     }
+    let void = (!reasons.is_empty()).then(|| reasons.join("; "));
     let best = ["crun", "runc", "process"].iter().find_map(|system| systems.get(*system));
     let ratio = match (best, systems.get("ours"), &void) {
         (Some(best), Some(ours), None) => Some(ours.p50 / best.p50),

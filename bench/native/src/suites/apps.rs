@@ -1,6 +1,6 @@
 //! Python functions, each in a compartment of its own: from the call that creates it to its exit, and to everything given back.
 
-use crate::{Bench, client::Failure, sample, word};
+use crate::{Bench, client::Failure, mark, sample, word};
 use alloc::{
     format,
     string::{String, ToString},
@@ -30,8 +30,13 @@ fn measure(bench: &mut Bench, function: &str) -> Result<(), Failure> {
     };
     let (mut exits, mut totals) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
+        bench.client.is_profiled = round == ROUNDS;
         let created = bench.client.create(&arguments, false)?;
-        for ended in bench.client.wait(&[created])? {
+        let all_ended = bench.client.wait(&[created])?;
+        if bench.client.is_profiled {
+            mark::end();
+        }
+        for ended in all_ended {
             let has_output = !ended.heard.output.is_empty() || arguments.contains(&"-c");
             if ended.heard.status != Some(ExitStatus::Code(0)) || !has_output {
                 rt::log!("WARN app.{function}: {}", ended.account());

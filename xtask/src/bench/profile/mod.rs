@@ -14,15 +14,21 @@ mod names;
 mod trace;
 
 use super::{
-    machine::{self, Flags},
-    ours::Ours,
+    Place, apps,
+    machine::{Machine, Mode},
+    ours, peer,
     report::number,
-    suites::Boot,
+    suites::{Boot, SUITES, Suite},
 };
 use crate::build;
 use anyhow::{Context, Result, bail};
 use names::Names;
-use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 use trace::Trace;
 
 /// Functions that the printed tables show; the file shows all.
@@ -32,76 +38,93 @@ const STEPS: usize = 60;
 
 /// What to run and between which places.
 struct Scenario {
+    suite: &'static str,
     line: String,
-    boot: Boot,
     /// Program and function where counting begins and ends.
     from: (&'static str, &'static str),
     to: (&'static str, &'static str),
 }
 
+/// Scenarios that are no figures.
+const SPANS: [&str; 3] = ["start", "total", "boot"];
+
+/// Every scenario's name.
+pub(crate) fn scenarios() -> Vec<String> {
+    let told = SUITES.iter().filter(|suite| suite.takes_figures());
+    let places = told.flat_map(|suite| suite.places(false, Mode::Icount));
+    let mut names: Vec<String> = places.map(|place| place.measured().to_owned()).collect();
+    names.dedup();
+    names.extend(SPANS.map(str::to_owned));
+    names
+}
+
 impl Scenario {
-    /// `start`, `total`, `boot` (from root's first instructions), or the name of a figure of the suite micro.
+    /// One of [`SPANS`] (`boot` is from root's first instructions), a Python function, or a micro-operation.
     fn find(name: &str) -> Self {
         let marks = (("bench", "bench::mark::begin"), ("bench", "bench::mark::end"));
         let first = ("nothing", "_start");
-        let mut boot = Boot::Scenarios;
-        let (line, from, to) = match name {
-            "start" => ("bench=profile".to_owned(), marks.0, first),
-            "total" => ("bench=profile".to_owned(), marks.0, marks.1),
-            "boot" => {
-                boot = Boot::Probe;
-                ("bench=boot".to_owned(), ("root", "rt_start"), first)
+        let scenario =
+            |suite, line: &str, from, to| Self { suite, line: line.to_owned(), from, to };
+        match name {
+            "start" => scenario("start", "bench=profile", marks.0, first),
+            "total" => scenario("start", "bench=profile", marks.0, marks.1),
+            "boot" => scenario("boot.q35", "bench=boot", ("root", "rt_start"), first),
+            function if apps::FUNCTIONS.contains(&function) => {
+                scenario("apps", &format!("bench=apps figures={function}"), marks.0, marks.1)
             }
             figure => {
                 let line = format!("bench=micro figures={figure}");
-                (line, ("lb", "profile_begin"), ("lb", "profile_end"))
+                scenario("micro", &line, ("lb", "profile_begin"), ("lb", "profile_end"))
             }
-        };
-        Self { line, boot, from, to }
+        }
     }
 }
 
 /// Runs a scenario and prints where its instructions went.
-pub(crate) fn run(root: &Path, out: &Path, ours: &Ours, flags: &Flags, name: &str) -> Result<()> {
-    let compiled = build::release(root);
-    let programs = out.join("programs");
-    let names = Names::read(&[
-        ("kernel", compiled.join("kernel")),
-        ("root", compiled.join("root")),
-        ("images", compiled.join("images")),
-        ("compartments", compiled.join("compartments")),
-        ("personality", compiled.join("personality")),
-        ("bench", compiled.join("bench")),
-        ("lb", programs.join("lb")),
-        ("nothing", programs.join("nothing")),
-    ])?;
+pub(crate) fn run(place: &Place, seed: u32, name: &str) -> Result<()> {
+    let (root, out) = (place.root.as_path(), place.out.as_path());
     let scenario = Scenario::find(name);
-    let trace = record(out, ours, flags, &scenario, &names)
+    let suite = Suite::named(scenario.suite).next().context("no such suite")?;
+    let programs = peer::compile(&root.join("bench/linux/src"), &out.join("programs"))?;
+    let functions = (suite.boot == Boot::Functions).then(|| apps::tree(root)).transpose()?;
+    let ours = ours::build(root, out, &programs, functions.as_deref())?;
+    let compiled = build::release(root);
+    let mut files: Vec<(&'static str, PathBuf)> =
+        ["kernel", "root", "images", "compartments", "personality", "bench"]
+            .map(|name| (name, compiled.join(name)))
+            .into();
+    files.extend(["lb", "nothing"].map(|name| (name, programs.join(name))));
+    // Linux programs may lie at the same addresses: only those that run are named.
+    if let Some(tree) = &functions {
+        files.truncate(6);
+        files.push(("python3", fs::canonicalize(tree.join("usr/bin/python3"))?));
+    }
+    let names = Names::read(&files)?;
+    let module = ours.module(suite.boot)?;
+    let line = format!("{} layer={}", scenario.line, module.layer);
+    let flags = suite.flags(Mode::Icount, seed);
+    let (kernel, image) = (ours.kernel.as_path(), module.file.as_path());
+    let machine = Machine { flags: &flags, kernel, image, line: &line, success: 1 };
+    let trace = record(out, &machine, &scenario, &names)
         .with_context(|| format!("the scenario {name:?} could not be profiled"))?;
     let text = tables(name, &trace, &names);
-    let file = out.join(format!("profile-{name}.txt"));
-    fs::write(&file, &text.all)?;
+    let file = out.join(format!("profile-{}.txt", name.replace(':', "-")));
+    fs::write(&file, &text.all).with_context(|| format!("{} cannot be written", file.display()))?;
     print!("{}", text.short);
     println!("\nall of it: {}", file.strip_prefix(root).unwrap_or(&file).display());
     Ok(())
 }
 
 /// Runs the machine and counts between the two places.
-fn record(
-    out: &Path,
-    ours: &Ours,
-    flags: &Flags,
-    scenario: &Scenario,
-    names: &Names,
-) -> Result<Trace> {
+fn record(out: &Path, machine: &Machine<'_>, scenario: &Scenario, names: &Names) -> Result<Trace> {
     let find = |(program, function): (&str, &str)| {
         names.address(program, function).with_context(|| format!("{program} has no {function}"))
     };
     let (from, to) = (find(scenario.from)?, find(scenario.to)?);
-    let socket = out.join(format!("gdb-{}.sock", std::process::id()));
-    let module = ours.module(scenario.boot)?;
-    let line = format!("{} layer={}", scenario.line, module.layer);
-    let mut command = machine::command(flags, &ours.kernel, &module.file, &line);
+    // One run works in the folder at a time: a socket that is there is that of one which was ended.
+    let socket = out.join("gdb.sock");
+    let _ = fs::remove_file(&socket);
+    let mut command = machine.command();
     command.arg("-S").arg("-gdb").arg(format!("unix:path={},server=on,wait=off", socket.display()));
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let log = child.stderr.take().context("no pipe to QEMU")?;

@@ -1,6 +1,6 @@
-//! `cargo xtask bench --self-test`: plants every fault that must void a figure and shows that none gets through.
+//! Faults in what machines print: each is planted and must void the figure.
 
-use super::{
+use super::super::{
     figures::Output,
     machine::{Flags, Mode},
     side::{self, Run},
@@ -24,7 +24,7 @@ fn flags() -> Flags {
     Flags { machine: "q35".into(), memory: 2048, mode: Mode::Icount, seed: 1 }
 }
 
-fn run(text: &str) -> Run {
+fn printed(text: &str) -> Run {
     Run { output: Output::parse(text), flags: flags() }
 }
 
@@ -43,25 +43,25 @@ fn faults() -> Vec<Fault> {
     ];
     let mut faults = Vec::new();
     for (name, text) in bad {
-        faults.push(Fault { name, linux: run(&text), ours: run(GOOD) });
-        faults.push(Fault { name, linux: run(GOOD), ours: run(&text) });
+        faults.push(Fault { name, linux: printed(&text), ours: printed(GOOD) });
+        faults.push(Fault { name, linux: printed(GOOD), ours: printed(&text) });
     }
     let broken = || {
-        let mut broken = run(GOOD);
+        let mut broken = printed(GOOD);
         broken.output.fault = Some("the machine was killed by signal 9".into());
         broken
     };
     let name = "the machine was killed";
-    faults.push(Fault { name, linux: broken(), ours: run(GOOD) });
-    faults.push(Fault { name, linux: run(GOOD), ours: broken() });
+    faults.push(Fault { name, linux: broken(), ours: printed(GOOD) });
+    faults.push(Fault { name, linux: printed(GOOD), ours: broken() });
     let other = Flags { seed: 2, ..flags() };
-    let ours = Run { flags: other, ..run(GOOD) };
-    faults.push(Fault { name: "the flags differ", linux: run(GOOD), ours });
+    let ours = Run { flags: other, ..printed(GOOD) };
+    faults.push(Fault { name: "the flags differ", linux: printed(GOOD), ours });
     faults
 }
 
 /// Plants every fault; an error if one gets through, or if a good figure is refused.
-pub(crate) fn run_all() -> Result<()> {
+pub(super) fn run() -> Result<()> {
     let place = Place {
         suite: "micro",
         name: "stat".into(),
@@ -72,7 +72,7 @@ pub(crate) fn run_all() -> Result<()> {
         taken: Taken::Whole,
         bound: Bound::None,
     };
-    let good = side::figure(&place, Some(&run(GOOD)), Some(&run(GOOD)), |_| None);
+    let good = side::figure(&place, Some(&printed(GOOD)), Some(&printed(GOOD)), |_| None);
     if let Some(reason) = good.void {
         bail!("a good figure was refused: {reason}");
     }
@@ -93,6 +93,6 @@ pub(crate) fn run_all() -> Result<()> {
 mod tests {
     #[test]
     fn planted_faults_are_refused() {
-        super::run_all().unwrap();
+        super::run().unwrap();
     }
 }
