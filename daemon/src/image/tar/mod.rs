@@ -105,9 +105,15 @@ impl<R: Read> TarReader<R> {
     /// The next member, or none at the archive's end.
     pub(crate) fn next_member(&mut self) -> Result<Option<Member>, TarError> {
         let mut extensions = Extensions::default();
+        let mut is_announced = false;
         loop {
-            let Some(header) = self.next_header()? else { return Ok(None) };
+            let Some(header) = self.next_header()? else {
+                let cut = || TarError::Source(io::ErrorKind::UnexpectedEof.into());
+                return if is_announced { Err(cut()) } else { Ok(None) };
+            };
             let size = header.size()?;
+            // What these headers say is about a member that has to follow.
+            is_announced |= matches!(header.kind(), b'L' | b'K' | b'x');
             match header.kind() {
                 b'L' => extensions.path = Some(self.long_text(size)?),
                 b'K' => extensions.link = Some(self.long_text(size)?),
@@ -161,22 +167,28 @@ impl<R: Read> TarReader<R> {
 
     /// Skips what is left of the current member and reads the next header.
     fn next_header(&mut self) -> Result<Option<Header>, TarError> {
-        let mut skip = self.remaining + self.padding;
-        let mut buffer = [0; 16 * 1024];
-        while skip > 0 {
-            let length = buffer.len().min(usize::try_from(skip).unwrap_or(usize::MAX));
-            let portion = buffer.get_mut(..length).unwrap_or_default();
-            self.source.read_exact(portion)?;
-            skip -= length as u64;
-            self.position += length as u64;
+        if self.skip(self.remaining)? > 0 {
+            return Err(TarError::Source(io::ErrorKind::UnexpectedEof.into()));
         }
+        let missing = self.skip(self.padding)?;
         (self.remaining, self.padding) = (0, 0);
+        if missing > 0 {
+            // Some writers leave out the padding of the last member with the archive's end.
+            return self.end(None);
+        }
         let Some(block) = self.read_block()? else { return self.end(None) };
         if block.iter().all(|byte| *byte == 0) {
             return self.end(Some(()));
         }
         self.members += 1;
         Header::new(block).map(Some)
+    }
+
+    /// Skips bytes and says how many of them the source did not have.
+    fn skip(&mut self, count: u64) -> io::Result<u64> {
+        let skipped = io::copy(&mut (&mut self.source).take(count), &mut io::sink())?;
+        self.position += skipped;
+        Ok(count - skipped)
     }
 
     /// The archive's end: a block of zeros or, leniently, the end of the file after at least one member.

@@ -81,8 +81,21 @@ fn a_cut_archive_is_an_error_wherever_it_is_cut_inside_a_member() {
     let scratch = Scratch::new("cut");
     std::fs::write(scratch.path().join("f"), [1; 1000]).unwrap();
     let whole = gnu_tar(&scratch, &["--format=pax"], "f");
-    for end in [0, 100, 511, 600, 1023, 1100, 1500] {
+    let contents = whole.windows(1000).position(|part| part == [1; 1000]).unwrap();
+    for end in [0, 100, 511, 600, 1023, 1100, contents, contents + 999] {
         assert!(read_all(&whole[..end]).is_err(), "{end}");
+    }
+}
+
+#[test]
+fn the_padding_of_the_last_member_may_be_missing() {
+    let scratch = Scratch::new("unpadded");
+    std::fs::write(scratch.path().join("f"), [1; 1000]).unwrap();
+    let whole = gnu_tar(&scratch, &["--format=pax"], "f");
+    let contents = whole.windows(1000).position(|part| part == [1; 1000]).unwrap();
+    for end in [contents + 1000, contents + 1010, contents + 1024] {
+        let members = read_all(&whole[..end]).unwrap();
+        assert_eq!((members.len(), members[0].1.len()), (1, 1000), "{end}");
     }
 }
 
