@@ -1,17 +1,19 @@
 //! The connection to the daemon, which is started when there is none.
 
-use crate::error::{CliError, Result};
+use crate::{
+    error::{CliError, Result},
+    progress::Line,
+};
 use contract::wire::{self, Decoder};
 use daemon::{
-    api::{FromDaemon, Hello, PROGRAM_VERSION, Progress, Reply, Request, ToDaemon, VERSION},
+    api::{FromDaemon, Hello, PROGRAM_VERSION, Reply, Request, ToDaemon, VERSION},
     home::Home,
     server::short_path,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs::File,
-    io::{IsTerminal as _, Read as _, Write as _},
+    io::{Read as _, Write as _},
     os::unix::{net::UnixStream, process::CommandExt as _},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -24,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Client {
     stream: UnixStream,
     decoder: Decoder,
-    bar: Option<ProgressBar>,
+    line: Line,
 }
 
 fn cut(error: impl ToString) -> CliError {
@@ -49,7 +51,7 @@ impl Client {
             Ok(stream) => stream,
             Err(_) => start(&home)?,
         };
-        let mut client = Self { stream, decoder: Decoder::new(), bar: None };
+        let mut client = Self { stream, decoder: Decoder::new(), line: Line::default() };
         send(&mut client.stream, &Hello::own())?;
         let hello: Hello = client.read()?;
         if hello.api != VERSION {
@@ -101,12 +103,13 @@ impl Client {
     pub(crate) fn event(&mut self) -> Result<FromDaemon> {
         loop {
             match self.read()? {
-                FromDaemon::Progress(progress) => self.show(&progress),
-                FromDaemon::Notice(text) => eprintln!("{text}"),
+                FromDaemon::Progress(progress) => self.line.show(&progress),
+                FromDaemon::Notice(text) => {
+                    self.line.clear();
+                    eprintln!("{text}");
+                }
                 other => {
-                    if let Some(bar) = self.bar.take() {
-                        bar.finish_and_clear();
-                    }
+                    self.line.clear();
                     return Ok(other);
                 }
             }
@@ -131,22 +134,6 @@ impl Client {
                 event => each(event)?,
             }
         }
-    }
-
-    fn show(&mut self, progress: &Progress) {
-        if !std::io::stderr().is_terminal() {
-            return;
-        }
-        let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::new(progress.total);
-            let style =
-                ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar
-        });
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-        bar.set_message(progress.what.clone());
     }
 }
 

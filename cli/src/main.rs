@@ -14,6 +14,7 @@ mod attach;
 mod client;
 mod cmd;
 mod error;
+mod progress;
 mod terminal;
 mod units;
 

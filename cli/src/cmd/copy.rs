@@ -5,9 +5,10 @@
 use crate::{
     client::{self, Client, ask},
     error::{CliError, Result},
+    progress::Line,
 };
 use clap::Args;
-use daemon::api::{FromDaemon, Reply, Request, ToDaemon};
+use daemon::api::{FromDaemon, Progress, Reply, Request, ToDaemon};
 use std::{
     collections::VecDeque,
     fs,
@@ -64,6 +65,22 @@ struct Incoming {
     ready: VecDeque<u8>,
     is_over: bool,
     refusal: Option<CliError>,
+    copied: Copied,
+}
+
+/// How much was copied, for the terminal.
+#[derive(Default)]
+struct Copied {
+    bytes: u64,
+    line: Line,
+}
+
+impl Copied {
+    fn add(&mut self, count: usize) {
+        self.bytes += count as u64;
+        let what = "copying".to_owned();
+        self.line.show(&Progress { what, done: self.bytes, total: 0 });
+    }
 }
 
 impl Incoming {
@@ -71,7 +88,8 @@ impl Incoming {
         let mut client = Client::connect()?;
         let (container, path) = (container.to_owned(), path.to_owned());
         client.request(Request::CopyOut { container, path })?;
-        Ok(Self { client, ready: VecDeque::new(), is_over: false, refusal: None })
+        let (ready, copied) = (VecDeque::new(), Copied::default());
+        Ok(Self { client, ready, is_over: false, refusal: None, copied })
     }
 
     /// Reads what is left and tells how it ended; a refusal explains more than what followed from it.
@@ -91,7 +109,10 @@ impl Read for Incoming {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.ready.is_empty() && !self.is_over {
             match self.client.event() {
-                Ok(FromDaemon::Archive(bytes)) => self.ready.extend(bytes),
+                Ok(FromDaemon::Archive(bytes)) => {
+                    self.copied.add(bytes.len());
+                    self.ready.extend(bytes);
+                }
                 Ok(FromDaemon::Done(_)) => self.is_over = true,
                 Ok(FromDaemon::Failed(failure)) => {
                     self.refusal = Some(CliError::Refused(failure));
@@ -170,11 +191,13 @@ fn unpack(source: &mut impl Read, folder: &Path) -> io::Result<()> {
 struct Outgoing {
     sender: UnixStream,
     waiting: Vec<u8>,
+    copied: Copied,
 }
 
 impl Outgoing {
     fn send(&mut self) -> io::Result<()> {
         let bytes = std::mem::take(&mut self.waiting);
+        self.copied.add(bytes.len());
         client::send(&mut self.sender, &ToDaemon::Archive(bytes))
             .map_err(|error| io::Error::other(error.to_string()))
     }
@@ -205,7 +228,8 @@ fn copy_in(source: &str, container: &str, path: &str) -> Result<()> {
     };
     let mut client = Client::connect()?;
     client.request(Request::CopyIn { container: container.to_owned(), path: directory })?;
-    let mut outgoing = Outgoing { sender: client.sender()?, waiting: Vec::new() };
+    let mut outgoing =
+        Outgoing { sender: client.sender()?, waiting: Vec::new(), copied: Copied::default() };
     let packed = if source == "-" {
         io::copy(&mut io::stdin().lock(), &mut outgoing).map(|_| ())
     } else {

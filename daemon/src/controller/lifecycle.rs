@@ -1,6 +1,6 @@
 //! Starting, stopping and removing containers.
 
-use super::{Daemon, create::Report, lock};
+use super::{Daemon, create::Report, lock, machine::starting};
 use crate::{
     api::Progress,
     container::{
@@ -57,11 +57,7 @@ impl Daemon {
         }
         let record = container.record();
         let prepared = async {
-            let tell = || {
-                // Starting a machine cannot be interrupted: others may wait for it.
-                report(Progress { what: "starting the machine".to_owned(), done: 0, total: 0 });
-            };
-            let machine = self.machine.get(tell).await?;
+            let machine = self.machine.get(|| starting(report)).await?;
             check_cpus(&record.config.budget.budget(), machine.configuration.cpus)?;
             let layers = self.provide(&machine, &record, report).await?;
             let tenant = self.enter_tenant(&machine, &record.config.tenant).await?;

@@ -1,8 +1,8 @@
 //! The machine as the user sees it: its state, its authority graph, its end.
 
-use super::Daemon;
+use super::{Daemon, create::Report};
 use crate::{
-    api::{MachineSettings, MachineStatus},
+    api::{MachineSettings, MachineStatus, Progress},
     error::DaemonError,
     machine::{Machine, MachineError, log, service::ServiceError},
 };
@@ -13,13 +13,22 @@ use std::{sync::Arc, time::Duration};
 /// Bytes of each log in a bundle for a bug report.
 const LOG_TAIL: u64 = 1 << 20;
 
+/// Tells that the machine is being started. That cannot be interrupted: others may wait for it.
+pub(super) fn starting(report: &mut Report<'_>) {
+    report(Progress { what: "starting the machine".to_owned(), done: 0, total: 0 });
+}
+
 impl Daemon {
     /// Starts the machine.
     ///
     /// # Errors
     /// Those of the machine.
-    pub async fn start_machine(&self, settings: MachineSettings) -> Result<(), DaemonError> {
-        self.machine.start(settings).await?;
+    pub async fn start_machine(
+        &self,
+        settings: MachineSettings,
+        report: &mut Report<'_>,
+    ) -> Result<(), DaemonError> {
+        self.machine.start(settings, || starting(report)).await?;
         Ok(())
     }
 

@@ -337,11 +337,15 @@ impl MachineManager {
         Ok(machine)
     }
 
-    /// Starts the machine with these settings, which are kept.
+    /// Starts the machine with these settings, which are kept. `report` is told that it takes a while.
     ///
     /// # Errors
     /// Every variant of [`MachineError`] that concerns starting.
-    pub async fn start(&self, wanted: MachineSettings) -> Result<Arc<Machine>, MachineError> {
+    pub async fn start(
+        &self,
+        wanted: MachineSettings,
+        report: impl FnOnce(),
+    ) -> Result<Arc<Machine>, MachineError> {
         let before = self.settings();
         let wanted = MachineSettings {
             cpus: wanted.cpus.or(before.cpus),
@@ -356,7 +360,7 @@ impl MachineManager {
         let path = self.directory.join("settings.json");
         home::write_json(&path, &wanted).map_err(|cause| MachineError::Io { path, cause })?;
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
-        self.get(|| {}).await
+        self.get(report).await
     }
 
     /// Ends the machine, if one runs.

@@ -82,6 +82,11 @@ pub(super) async fn handle(
                 () = client.outgoing.gone() => Ok(Reply::Nothing),
             }
         }
+        Request::MachineStart(settings) => {
+            let outgoing = client.outgoing.clone();
+            let mut report = move |progress| outgoing.progress(progress);
+            daemon.start_machine(settings, &mut report).await.map(|()| Reply::Nothing)
+        }
         Request::Shutdown => {
             client.ends_daemon = true;
             Ok(Reply::Nothing)
@@ -156,7 +161,6 @@ async fn handle_at_once(daemon: &Arc<Daemon>, request: Request) -> Result<Reply>
         Request::RemoveTenant { name, force } => {
             daemon.remove_tenant(&name, force).await.map(nothing)
         }
-        Request::MachineStart(settings) => daemon.start_machine(settings).await.map(nothing),
         Request::MachineStop { force } => {
             let stopped = daemon.stop_machine(force).await?;
             Ok(Reply::Status(u8::from(!stopped)))

@@ -2,7 +2,7 @@
 
 use super::{
     Cases,
-    home::{Home, IMAGE, until},
+    home::{Bed, Home, IMAGE, until},
 };
 use anyhow::{Context, Result, ensure};
 use rustix::{
@@ -11,7 +11,7 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{Read as _, Write as _},
     process::{Child, ExitStatus},
     sync::mpsc,
@@ -114,6 +114,8 @@ fn size(rows: u16, columns: u16) -> Winsize {
 }
 
 pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
+    let bed = cases.bed;
+    cases.case("long work shows how far it is, on a terminal only", |_| progress(bed));
     cases.case("a terminal has the size of ours, and follows it", |home| {
         let mut session = Session::start(home, &["run", "--rm", "-it", IMAGE, "sh"], 33, 77)?;
         session.says("stty size", "33 77\r\n")?;
@@ -163,6 +165,31 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         home.run(&["rm", "-f", "execed"]).succeeds()
     });
     Ok(())
+}
+
+/// Shown while it lasts and then gone; what is no terminal sees nothing of it.
+fn progress(bed: &Bed) -> Result<()> {
+    let home = Home::new(bed, "progress")?;
+    let source = format!("oci-archive:{}", bed.archive.display());
+    fs::write(home.path.join("large"), vec![7; 3 << 20])?;
+    let large = home.path.join("large").to_string_lossy().into_owned();
+    let works: [(&[&str], &str); 4] = [
+        (&["image", "import", &source, IMAGE], "importing layer 1/1 ["),
+        (&["machine", "start"], "starting the machine"),
+        (&["run", "-d", "--name", "filled", IMAGE, "sleep", "1000"], "loading layer 1/1 ["),
+        (&["cp", &large, "filled:/tmp"], "copying "),
+    ];
+    for (words, shown) in works {
+        let mut session = Session::start(&home, words, 24, 100)?;
+        session.see(shown)?;
+        // The line is taken away.
+        session.see("\r\x1b[2K")?;
+        ensure!(session.end()?.success(), "{words:?} failed");
+    }
+    home.run(&["cp", "filled:/tmp/large", &large]).is(0, "", "")?;
+    home.run(&["machine", "stop", "--force"]).succeeds()?;
+    home.run(&["image", "import", &source, IMAGE]).is(0, "shell:latest\n", "")?;
+    home.run(&["run", "--rm", IMAGE, "true"]).is(0, "", "")
 }
 
 /// Waits until the shell's job is what it runs: before that, keys are the shell's own.
