@@ -53,7 +53,7 @@ enum Command {
     Cp(cmd::copy::Cp),
     Inspect(cmd::inspect::Inspect),
     Stats(cmd::stats::Stats),
-    Top(cmd::stats::Top),
+    Top(cmd::top::Top),
     Update(cmd::update::Update),
     /// Imports, lists, describes and removes images.
     #[command(subcommand)]

@@ -73,6 +73,20 @@ pub(crate) fn ago(moment: u64) -> String {
     }
 }
 
+/// Prints a JSON document for people, as docker does.
+pub(crate) fn document(text: &str) {
+    use serde::Serialize as _;
+    let mut shown = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut shown, formatter);
+    let value: Result<serde_json::Value, _> = serde_json::from_str(text);
+    match value.and_then(|value| value.serialize(&mut serializer)) {
+        Ok(()) => say!("{}", String::from_utf8_lossy(&shown)),
+        // The daemon's documents are JSON; one that is not is shown as it is.
+        Err(_) => say!("{text}"),
+    }
+}
+
 /// Prints values as JSON, one a line.
 pub(crate) fn json(values: impl IntoIterator<Item = serde_json::Value>) {
     values.into_iter().for_each(|value| say!("{value}"));

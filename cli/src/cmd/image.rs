@@ -76,7 +76,7 @@ impl Image {
             Self::Prune(prune) => prune.run(),
             Self::Inspect(inspect) => {
                 if let Reply::Document(text) = ask(Request::InspectImages(inspect.images))? {
-                    say!("{text}");
+                    output::document(&text);
                 }
                 Ok(0)
             }

@@ -44,7 +44,7 @@ impl Inspect {
         }
         if !self.caps {
             if let Reply::Document(text) = ask(Request::Inspect(self.containers))? {
-                say!("{text}");
+                output::document(&text);
             }
             return Ok(0);
         }

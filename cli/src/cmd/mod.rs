@@ -12,6 +12,7 @@ pub(crate) mod machine;
 pub(crate) mod run;
 pub(crate) mod stats;
 pub(crate) mod tenant;
+pub(crate) mod top;
 pub(crate) mod update;
 
 use crate::error::{CliError, Result};

@@ -1,11 +1,7 @@
-//! `mett stats` and `mett top`.
+//! `mett stats`.
 
 use super::Format;
-use crate::{
-    client::{Client, ask},
-    error::Result,
-    output,
-};
+use crate::{client::Client, error::Result, output};
 use clap::Args;
 use daemon::api::{FromDaemon, Reply, Request, Use};
 
@@ -63,41 +59,6 @@ impl Stats {
         if let Reply::Use(uses) = last {
             show(&uses, format);
         }
-        Ok(0)
-    }
-}
-
-/// Show the processes of a container.
-#[derive(Args, Debug)]
-#[command(after_help = "Example:\n  mett top web")]
-pub(crate) struct Top {
-    /// The container.
-    container: String,
-}
-
-impl Top {
-    pub(crate) fn run(self) -> Result<u8> {
-        let Reply::Processes(table) = ask(Request::Top(self.container))? else { return Ok(1) };
-        let rows: Vec<Vec<String>> = table
-            .processes
-            .iter()
-            .map(|process| {
-                vec![
-                    process.user.to_string(),
-                    process.pid.to_string(),
-                    process.parent.to_string(),
-                    char::from(process.state).to_string(),
-                    format!("{:.2}s", process.cpu_nanoseconds as f64 / 1e9),
-                    if process.terminal.is_empty() {
-                        "?".to_owned()
-                    } else {
-                        process.terminal.clone()
-                    },
-                    String::from_utf8_lossy(&process.command).into_owned(),
-                ]
-            })
-            .collect();
-        output::table(&["UID", "PID", "PPID", "STATE", "TIME", "TTY", "COMMAND"], &rows);
         Ok(0)
     }
 }

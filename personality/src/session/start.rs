@@ -293,10 +293,12 @@ fn find_program(
         let directory = if directory.is_empty() { b"." } else { directory };
         let candidate = [directory, b"/", name].concat();
         if let Ok(node) = walker.find(&candidate, true) {
-            if node.file_type() == crate::linux::S_IFREG && walker.check(&node.meta(), 1).is_ok() {
+            let is_file = node.file_type() == crate::linux::S_IFREG;
+            if is_file && walker.check(&node.meta(), 1).is_ok() {
                 return Ok((node, candidate));
             }
-            denied = true;
+            // A directory is no program that anybody could be denied; the empty name leads to one.
+            denied |= is_file;
         }
     }
     if denied {

@@ -40,6 +40,7 @@ pub fn finish_task(system: &System, task: &Rc<Task>) {
         process.ended_time.set(process.ended_time.get() + used);
     }
     system.processes.remove_task(task.tid);
+    process.last_name.set(task.name.get());
     process.tasks.borrow_mut().retain(|other| other.tid != task.tid);
     let files = task.files.replace(Rc::default());
     if Rc::strong_count(&files) == 1 {

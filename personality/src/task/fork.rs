@@ -191,6 +191,7 @@ fn fork_process(
         pending: RefCell::new(Pending::default()),
         credentials: RefCell::new(parent.credentials.borrow().clone()),
         limits: parent.limits.clone(),
+        last_name: Cell::new([0; 16]),
         life: Cell::new(Life::Running),
         exit_signal: Cell::new(if arguments.exit_signal != 0 {
             arguments.exit_signal as u8
@@ -240,6 +241,7 @@ pub fn first_process(processes: &Processes, pid: i32, number: u32) -> Result<Rc<
         pending: RefCell::new(Pending::default()),
         credentials: RefCell::new(Rc::new(super::Credentials::new(0, 0, Vec::new()))),
         limits: RefCell::new(super::default_limits()),
+        last_name: Cell::new([0; 16]),
         life: Cell::new(Life::Running),
         exit_signal: Cell::new(crate::linux::SIGCHLD),
         exiting: Cell::new(None),

@@ -75,6 +75,8 @@ pub struct Process {
     pub memory: RefCell<Rc<Memory>>,
     /// Its tasks that live.
     pub tasks: RefCell<Vec<Rc<Task>>>,
+    /// The name it had when its last task ended.
+    pub last_name: Cell<[u8; 16]>,
     /// What it does on signals.
     pub actions: RefCell<Rc<Actions>>,
     /// Signals for whichever task takes them.

@@ -116,7 +116,8 @@ fn environment(process: &Rc<Process>, task: &Rc<Task>) -> Result<Vec<u8>, Errno>
 }
 
 fn comm(process: &Process) -> Vec<u8> {
-    let name = process.tasks.borrow().first().map_or([0; 16], |task| task.name.get());
+    let living = process.tasks.borrow().first().map(|task| task.name.get());
+    let name = living.unwrap_or_else(|| process.last_name.get());
     let length = name.iter().position(|byte| *byte == 0).unwrap_or(16);
     name.get(..length).unwrap_or_default().to_vec()
 }

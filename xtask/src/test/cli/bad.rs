@@ -179,6 +179,8 @@ fn programs(bed: &Bed, home: &Home<'_>) -> Result<()> {
         ("plain", 126, "permission denied"),
         ("/bin/none", 127, "no such file"),
         ("none", 127, "not found in $PATH"),
+        ("", 127, "not found in $PATH"),
+        ("/bin", 126, "permission denied"),
     ] {
         home.run(&["run", "--rm", &source, program]).refuses(status, reason)?;
     }

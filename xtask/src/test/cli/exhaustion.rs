@@ -56,7 +56,7 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
 
 fn first(home: &Home<'_>) -> Result<()> {
     home.run(&["run", "--name", "grows", "-m", "32m", IMAGE, "sh", "-c", GROW]).ends(137)?;
-    home.run(&["inspect", "grows"]).has("\"OOMKilled\":true")?;
+    home.run(&["inspect", "grows"]).has("\"OOMKilled\": true")?;
     home.run(&["rm", "grows"]).succeeds()
 }
 

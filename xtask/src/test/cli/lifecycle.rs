@@ -4,7 +4,7 @@ use super::{
     Cases,
     home::{Home, IMAGE, until},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::fs;
 
 pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
@@ -66,6 +66,18 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         home.run(&["system", "caps"]).has("compartments")?;
         home.run(&["system", "caps", "--format", "svg"]).has("</svg>")?;
         home.run(&["rm", "-f", "holder"]).succeeds()
+    });
+    cases.case("what a container missed of Linux can be listed", |home| {
+        home.sleeper("misses")?;
+        home.run(&["exec", "misses", "unshare", "-n", "true"]).ends(1)?;
+        home.run(&["exec", "misses", "unshare", "-n", "true"]).ends(1)?;
+        home.run(&["inspect", "--gaps", "misses"]).has("unshare: new namespaces")?;
+        let json = home.run(&["inspect", "--gaps", "--format", "json", "misses"]).text();
+        let line = json.lines().find(|line| line.contains("unshare")).context("no gap")?;
+        let gap: serde_json::Value = serde_json::from_str(line)?;
+        ensure!(gap["count"] == 2 && gap["gap"] == "unshare: new namespaces", "{gap}");
+        home.run(&["rm", "-f", "misses"]).succeeds()?;
+        home.run(&["inspect", "--gaps", "misses"]).refuses(1, "no such container")
     });
     cases.case("prune removes what does not run", |home| {
         home.run(&["create", "--name", "idle", IMAGE]).succeeds()?;
@@ -140,6 +152,10 @@ fn exec(home: &Home<'_>) -> Result<()> {
 fn tell(home: &Home<'_>) -> Result<()> {
     home.sleeper("told")?;
     home.run(&["top", "told"]).has("sleep 1000")?;
+    home.run(&["top", "told", "-ef"]).has("UID")?;
+    let columns = home.run(&["top", "told", "-o", "pid,ppid,comm"]);
+    columns.is(0, "PID   PPID   NAME\n1     0      sleep\n", "")?;
+    home.run(&["top", "told", "aux"]).refuses(125, "is no option of top")?;
     home.run(&["update", "-m", "64m", "--pids-limit", "50", "told"]).succeeds()?;
     home.run(&["update", "--cpus", "99", "told"]).refuses(125, "the machine has")?;
     home.run(&["update", "told"]).refuses(125, "no limit is given")?;

@@ -86,6 +86,25 @@ const ROWS: &[Row] = &[
         "",
     ),
     (
+        "a set-user-ID program on a tmpfs gives nothing",
+        &["--tmpfs", "/x:exec,size=4m"],
+        "cd /x; for d in / /x; do cp /bin/busybox $d/su; chmod 4755 $d/su; done
+         su nobody -s /bin/sh -c '/su -c : 2>&1 </dev/null; /x/su -c : 2>&1'",
+        1,
+        "Password: \nsu: incorrect password\nsu: must be suid to work properly\n",
+        "",
+    ),
+    (
+        "a process that is not waited for keeps its name",
+        &[],
+        "sh -c 'echo $$ > /tmp/parent; sleep 0 & echo $! > /tmp/child; exec sleep 100' &
+         until grep -qs zombie /proc/$(cat /tmp/child 2>&-)/status; do :; done
+         cat /proc/$(cat /tmp/child)/comm; kill $(cat /tmp/parent)",
+        0,
+        "sleep\n",
+        "",
+    ),
+    (
         "an init reaps and is process 1",
         &["--init"],
         "echo $$; tr '\\0' ' ' < /proc/1/cmdline",

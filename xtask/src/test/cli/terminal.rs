@@ -8,12 +8,12 @@ use anyhow::{Context, Result, ensure};
 use rustix::{
     fs::{Mode, OFlags, open},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{Winsize, tcsetwinsize},
+    termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
-    process::{Child, ExitStatus},
+    process::{Child, Command, ExitStatus},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -155,6 +155,13 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     });
     cases.case("programs that take the whole screen work", full_screen);
     cases.case("detach keys leave the container running", detach);
+    cases.case("detach keys are those that were chosen", chosen_keys);
+    cases.case("a terminal is as before when the emulator or the daemon is killed", |_| {
+        for victim in ["emulator", "daemon"] {
+            restored(bed, victim)?;
+        }
+        Ok(())
+    });
     cases.case("exec has a terminal of its own", |home| {
         home.sleeper("execed")?;
         let mut session = Session::start(home, &["exec", "-it", "execed", "sh"], 20, 60)?;
@@ -260,4 +267,47 @@ fn detach(home: &Home<'_>) -> Result<()> {
     session.types("exit 6\n")?;
     ensure!(session.end()?.code() == Some(6), "the status is not the shell's");
     home.run(&["rm", "detached"]).succeeds()
+}
+
+fn chosen_keys(home: &Home<'_>) -> Result<()> {
+    let keys = ["--detach-keys", "ctrl-a,d"];
+    let run = [&["run", "-it", "--name", "chosen"], keys.as_slice(), &[IMAGE, "sh"]].concat();
+    let mut session = Session::start(home, &run, 24, 80)?;
+    // The first of the usual keys, and the first of the chosen ones alone, are the program's.
+    session.says("echo ready; head -c 3 | od -An -tx1\n\x10\x01x", "ready")?;
+    session.see(" 10 01 78\r\n")?;
+    session.types("\x01d")?;
+    ensure!(session.end()?.code() == Some(0), "detaching is no success");
+    home.run(&["ps"]).has("chosen")?;
+    let exec = [&["exec", "-it"], keys.as_slice(), &["chosen", "sh"]].concat();
+    let mut session = Session::start(home, &exec, 24, 80)?;
+    session.says("echo $((6*7))", "42")?;
+    session.types("\x01d")?;
+    ensure!(session.end()?.code() == Some(0), "detaching from exec is no success");
+    let attach = [&["attach"], keys.as_slice(), &["chosen"]].concat();
+    let mut session = Session::start(home, &attach, 24, 80)?;
+    session.types("\x01d")?;
+    ensure!(session.end()?.code() == Some(0), "detaching from attach is no success");
+    home.run(&["run", "--detach-keys", "ctrl-1", "-it", IMAGE, "sh"]).refuses(125, "detach key")?;
+    home.run(&["rm", "-f", "chosen"]).succeeds()
+}
+
+/// A session whose other end is killed: the terminal gets back the mode it had, and the status says what happened.
+fn restored(bed: &Bed, victim: &str) -> Result<()> {
+    let home = Home::with_image(bed, &format!("restored-{victim}"))?;
+    home.run(&["machine", "start"]).succeeds()?;
+    let mut session = Session::start(&home, &["run", "-it", IMAGE, "sh"], 24, 80)?;
+    session.says("echo $((6*7))", "42")?;
+    let mode = |session: &Session| -> Result<_> { Ok(tcgetattr(&session.master)?.local_modes) };
+    let canonical = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+    ensure!(!mode(&session)?.intersects(canonical), "the terminal is not raw");
+    let (pid, status) = match victim {
+        "daemon" => (fs::read_to_string(home.path.join("daemon.pid"))?, 125),
+        _ => (home.emulator()?, 137),
+    };
+    Command::new("kill").args(["-9", pid.trim()]).status()?;
+    until("the terminal is as before", || Ok(mode(&session)?.contains(canonical)))?;
+    let ended = session.end()?;
+    ensure!(ended.code() == Some(status), "{victim}: {ended}");
+    Ok(())
 }
