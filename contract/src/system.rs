@@ -83,6 +83,13 @@ pub enum GrantKind {
         /// Pages it may use in all (0: all that is left).
         memory_pages: u64,
     },
+    /// A Domain that a service started before holds, to read what it uses and to limit it (inspect, budget): for a test suite.
+    Accounts {
+        /// The other service.
+        service: String,
+        /// The name of the Domain among its grants; `domain` is its own.
+        domain: String,
+    },
 }
 
 /// What root does when a service dies.

@@ -64,7 +64,7 @@ impl<'a> Launch<'a> {
     /// As `NotificationCreate`.
     pub fn grant_notification(&mut self, name: &str, keep: Rights) -> Result<Notification> {
         let notification = Notification::create(self.domain)?;
-        self.grant(name, notification.slot(), keep)?;
+        self.grant(name, notification.slot(), keep).inspect_err(|_| notification.forget())?;
         Ok(notification)
     }
 

@@ -3,7 +3,7 @@
 //! Programs are flattened here so that nobody on the machine needs an ELF loader for native code.
 
 use anyhow::{Context, Result, bail, ensure};
-use contract::system::{Description, Service};
+use contract::system::{Description, GrantKind, Service};
 use elf::{ElfBytes, abi, endian::LittleEndian};
 use kernel_abi::{
     PAGE_SIZE,
@@ -105,29 +105,42 @@ impl Composition {
     }
 }
 
-/// Every Gate must lead to an Endpoint that exists.
+/// What a service is granted of another one must exist: a Gate's Endpoint, and a Domain of one that is started before.
 fn check(name: &str, services: &[Service]) -> Result<()> {
-    use contract::system::GrantKind;
-    for service in services {
+    for (index, service) in services.iter().enumerate() {
         for grant in &service.grants {
-            if let GrantKind::Gate { service: other, endpoint, .. } = &grant.what {
-                let found = services.iter().any(|candidate| {
-                    candidate.name == *other
-                        && candidate
-                            .grants
-                            .iter()
-                            .any(|g| g.name == *endpoint && g.what == GrantKind::Endpoint)
-                });
-                ensure!(
-                    found,
-                    "composition {name}: {}'s gate {:?} leads to {other}'s endpoint {endpoint:?}, which does not exist",
-                    service.name,
-                    grant.name
-                );
-            }
+            let is_there = match &grant.what {
+                GrantKind::Gate { service: other, endpoint, .. } => services.iter().any(|found| {
+                    found.name == *other
+                        && holds(found, endpoint, |what| *what == GrantKind::Endpoint)
+                }),
+                GrantKind::Accounts { service: other, domain } => services
+                    .iter()
+                    .take(index)
+                    .any(|found| found.name == *other && has_domain(found, domain)),
+                _ => true,
+            };
+            ensure!(
+                is_there,
+                "composition {name}: {}'s {:?} names something that does not exist: {:?}",
+                service.name,
+                grant.name,
+                grant.what
+            );
         }
     }
     Ok(())
+}
+
+/// Whether a service is granted something of a kind under a name.
+fn holds(service: &Service, name: &str, is_it: impl Fn(&GrantKind) -> bool) -> bool {
+    service.grants.iter().any(|held| held.name == name && is_it(&held.what))
+}
+
+/// Whether root knows a Domain that a service has under a name.
+fn has_domain(service: &Service, name: &str) -> bool {
+    let is_domain = |what: &GrantKind| matches!(what, GrantKind::CompartmentsDomain { .. });
+    name == "domain" || holds(service, name, is_domain)
 }
 
 /// A flattened program.

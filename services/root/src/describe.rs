@@ -1,17 +1,16 @@
-//! Names of Endpoints.
+//! What services hold, by the service's name and the name it has there.
 
 use alloc::{collections::BTreeMap, string::String};
 
-/// The entry for a service's Endpoint.
-pub(crate) fn find_endpoint<'a, T>(
-    endpoints: &'a BTreeMap<(String, String), T>,
+/// What a service holds under a name.
+pub(crate) fn find<'a, T>(
+    held: &'a BTreeMap<(String, String), T>,
     service: &str,
     name: &str,
 ) -> Option<&'a T> {
-    endpoints
-        .iter()
+    held.iter()
         .find(|((owner, known), _)| owner == service && known == name)
-        .map(|(_, endpoint)| endpoint)
+        .map(|(_, thing)| thing)
 }
 
 #[cfg(test)]
@@ -20,12 +19,12 @@ mod tests {
     use alloc::string::ToString;
 
     #[test]
-    fn an_endpoint_is_found_by_both_names() {
-        let endpoints = BTreeMap::from([
+    fn a_thing_is_found_by_both_names() {
+        let held = BTreeMap::from([
             (("a".to_string(), "x".to_string()), 1),
             (("b".to_string(), "x".to_string()), 2),
         ]);
-        assert_eq!(find_endpoint(&endpoints, "b", "x"), Some(&2));
-        assert_eq!(find_endpoint(&endpoints, "b", "y"), None);
+        assert_eq!(find(&held, "b", "x"), Some(&2));
+        assert_eq!(find(&held, "b", "y"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Starting one service with exactly what its description says.
 
-use crate::describe::find_endpoint;
+use crate::describe::find;
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use contract::system::{Description, Grant, GrantKind, Service};
 use rt::{
@@ -44,6 +44,8 @@ pub(crate) struct Authority<'a> {
     module: &'a Module,
     /// Endpoints by service and name; they outlive the services.
     endpoints: BTreeMap<(String, String), Endpoint>,
+    /// Domains by the service that holds them and the name it has for them.
+    domains: BTreeMap<(String, String), Domain>,
     /// The time of root's first instructions, which every service is told.
     begun: u64,
 }
@@ -68,12 +70,12 @@ impl<'a> Authority<'a> {
                 );
             }
         }
-        Ok(Self { hardware, module, endpoints, begun })
+        Ok(Self { hardware, module, endpoints, domains: BTreeMap::new(), begun })
     }
 
     /// An Endpoint by service and name.
     pub(crate) fn endpoint(&self, service: &str, name: &str) -> Option<Endpoint> {
-        find_endpoint(&self.endpoints, service, name).copied()
+        find(&self.endpoints, service, name).copied()
     }
 
     /// Starts a service.
@@ -87,6 +89,7 @@ impl<'a> Authority<'a> {
         let domain = Domain::OWN.create(limits(service))?;
         domain.schedule(100, UNLIMITED, 1, 0, u64::from(service.latency))?;
         domain.watch(notification, 2 * index as u64)?;
+        self.domains.insert((service.name.clone(), "domain".into()), domain);
         let mut launch = Launch::new(domain, &service.name, image);
         let mut names = Vec::new();
         for grant in &service.grants {
@@ -101,7 +104,7 @@ impl<'a> Authority<'a> {
     }
 
     fn grant(
-        &self,
+        &mut self,
         launch: &mut Launch<'_>,
         domain: Domain,
         grant: &Grant,
@@ -153,8 +156,12 @@ impl<'a> Authority<'a> {
                     | Rights::BUDGET
                     | Rights::DESTROY;
                 let granted = launch.grant(name, compartments.slot(), rights);
-                compartments.forget();
+                self.domains.insert((service.name.clone(), grant.name.clone()), compartments);
                 granted
+            }
+            GrantKind::Accounts { service, domain } => {
+                let domain = find(&self.domains, service, domain).ok_or(Error::NotPresent)?;
+                launch.grant(name, domain.slot(), Rights::INSPECT | Rights::BUDGET)
             }
         }
     }

@@ -69,6 +69,18 @@ pub(crate) fn memory(board: &Board) -> Attempt {
     Ok(())
 }
 
+/// Takes every frame and keeps it; the referee varies what others have.
+pub(crate) fn keep(board: &Board) -> Attempt {
+    let space = Space::create(Domain::OWN, SpaceUse::Hold, None).map_err(|_| Breach(line!(), 0))?;
+    let mut page = 0;
+    while space.zero(page << 12, 1, WRITE, 1 << 8).is_ok() {
+        page += 1;
+    }
+    hold!(page > 0, page);
+    board.set(crate::board::ROUNDS, page);
+    Ok(())
+}
+
 /// Objects of every kind, and slots.
 pub(crate) fn objects(board: &Board) -> Attempt {
     for _ in rounds(board, 2) {

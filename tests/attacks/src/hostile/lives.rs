@@ -77,6 +77,23 @@ pub(crate) fn operating(_: &Board) -> Attempt {
     Err(Breach(line!(), 0))
 }
 
+/// With children in which threads compute, and a grandchild: they die with it.
+pub(crate) fn with_children(_: &Board) -> Attempt {
+    let mut parent = Domain::OWN;
+    for _ in 0..3 {
+        parent = crate::storms::child_of(parent)?;
+        crate::storms::spin_in(parent)?;
+    }
+    let _ = rt::thread::park_until(rt::clock::deadline_in(5_000_000));
+    die();
+    Err(Breach(line!(), 0))
+}
+
+/// As a program ends that has done its work.
+pub(crate) fn end(_: &Board) -> Attempt {
+    rt::exit()
+}
+
 /// By its own wish, which is its right.
 pub(crate) fn destroy(_: &Board) -> Attempt {
     let _ = Domain(root::DOMAIN).destroy();

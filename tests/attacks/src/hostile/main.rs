@@ -72,8 +72,11 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("die_in_a_guest", lives::guest),
     ("die_waiting", lives::waiting),
     ("die_in_operations", lives::operating),
+    ("die_with_children", lives::with_children),
+    ("end_by_itself", lives::end),
     ("destroy_oneself", lives::destroy),
     ("hoard_capabilities", authority::hoard),
+    ("keep_all_memory", exhaustion::keep),
 ];
 
 fn main() {

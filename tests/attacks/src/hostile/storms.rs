@@ -17,10 +17,28 @@ use rt::{
 const THREADS: u64 = 16;
 const WRITE: Access = Access::READ.union(Access::WRITE);
 
-fn child() -> Result<Domain, Breach> {
+/// A Domain under another one.
+pub(crate) fn child_of(parent: Domain) -> Result<Domain, Breach> {
     let limits =
         Limits { frames: UNLIMITED, objects: UNLIMITED, slots: UNLIMITED, threads: UNLIMITED };
-    Domain::OWN.create(limits).map_err(|error| Breach(line!(), error as u64))
+    parent.create(limits).map_err(|error| Breach(line!(), error as u64))
+}
+
+/// A thread that will compute for ever in a Domain.
+fn spinner(domain: Domain) -> Result<Thread, Breach> {
+    let prepared = Thread::create(domain, rt::startup::home_space(), 0);
+    prepared.map_err(|error| Breach(line!(), error as u64))
+}
+
+fn start(thread: Thread) -> Attempt {
+    let entry = (spin_naked as *const ()).addr() as u64;
+    let started = thread.start(entry, rt::abi::layout::HOME_BASE + 0x1000, 0);
+    started.map_err(|error| Breach(line!(), error as u64))
+}
+
+/// Starts a thread that computes for ever in a Domain.
+pub(crate) fn spin_in(domain: Domain) -> Attempt {
+    start(spinner(domain)?)
 }
 
 /// Lines from many Domains: each would have an allowance of its own if the compartment did not have one for all.
@@ -51,19 +69,14 @@ pub(crate) fn spin(_: &Board) -> Attempt {
 pub(crate) fn weights(_: &Board) -> Attempt {
     let mut threads = Vec::new();
     for number in 0..THREADS {
-        let domain = child()?;
+        let domain = child_of(Domain::OWN)?;
         hold!(domain.schedule(10_000, UNLIMITED, 1, 0, 0).is_ok(), number);
-        let prepared = Thread::create(domain, rt::startup::home_space(), 0);
-        let thread = prepared.map_err(|error| Breach(line!(), error as u64))?;
+        let thread = spinner(domain)?;
         let _ = thread.set_affinity(u64::MAX, 10_000);
         threads.push(thread);
     }
-    let entry = (spin_naked as *const ()).addr() as u64;
     // From the first one on this thread has next to nothing of the compartment's time.
-    for (number, thread) in threads.iter().enumerate() {
-        hold!(thread.start(entry, rt::abi::layout::HOME_BASE + 0x1000, 0).is_ok(), number);
-    }
-    Ok(())
+    threads.into_iter().try_for_each(start)
 }
 
 /// Computes without a stack.

@@ -104,7 +104,7 @@ fn try_out(arena: &Arena, trial: &Trial) -> Result<String, String> {
     // Until all have begun.
     let _ = rt::thread::park_until(clock::deadline_in(1_000_000_000));
     let found = measure(arena, &compartments, SECONDS)?;
-    for compartment in &compartments {
+    for compartment in compartments {
         arena.client.destroy(compartment)?;
     }
     for (found, (_, asked)) in found.iter().zip(trial.compartments) {
@@ -127,6 +127,6 @@ fn update(arena: &Arena) -> Result<String, String> {
         check(found.first().copied().unwrap_or(0), millis, QUOTA)?;
         all.extend(found);
     }
-    arena.client.destroy(compartment)?;
+    compartments.into_iter().try_for_each(|compartment| arena.client.destroy(compartment))?;
     Ok(format!("{all:?} thousandths"))
 }

@@ -41,7 +41,46 @@ struct Port {
     is_closed: bool,
 }
 
-type Ports = Arc<Mutex<BTreeMap<u32, Port>>>;
+/// What the control service would know, which the referee stands in for.
+struct Control {
+    ports: Mutex<BTreeMap<u32, Port>>,
+    /// How it answers who wants a port, as a number of [`Manner`].
+    manner: AtomicU64,
+}
+
+/// How the control service answers who wants a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// With the port.
+    Right,
+    /// It has no memory.
+    OutOfMemory,
+    /// The channel is somebody else's.
+    Taken,
+    /// It does not know such calls.
+    Unknown,
+    /// With nothing.
+    Nothing,
+    /// With a Space, but no doorbell.
+    NoDoorbell,
+    /// With a Space that has been destroyed.
+    Destroyed,
+    /// With a Space that may not be handed on.
+    NotToCopy,
+}
+
+impl Manner {
+    /// All that are wrong.
+    pub(crate) const WRONG: [Self; 7] = [
+        Self::OutOfMemory,
+        Self::Taken,
+        Self::Unknown,
+        Self::Nothing,
+        Self::NoDoorbell,
+        Self::Destroyed,
+        Self::NotToCopy,
+    ];
+}
 
 /// A compartment of this client's.
 pub(crate) struct Compartment {
@@ -53,7 +92,7 @@ pub(crate) struct Compartment {
 
 /// The client.
 pub(crate) struct Client {
-    ports: Ports,
+    control: Arc<Control>,
     gate: Gate,
     space: Space,
     view: View,
@@ -70,18 +109,28 @@ fn kernel(error: rt::Error) -> String {
 
 impl Client {
     pub(crate) fn new() -> Result<Self, String> {
-        let ports: Ports = Arc::new(Mutex::new(BTreeMap::new()));
+        let control = Arc::new(Control {
+            ports: Mutex::new(BTreeMap::new()),
+            manner: AtomicU64::new(Manner::Right as u64),
+        });
         let notification = Notification::create(Domain::OWN).map_err(kernel)?;
         let server = Server::new(Endpoint(named("ports")?), Some(notification)).map_err(kernel)?;
-        let served = Arc::clone(&ports);
+        let served = Arc::clone(&control);
         rt::thread::spawn(false, move || serve(&server, &served, notification)).map_err(kernel)?;
         let space = Space::create(Domain::OWN, SpaceUse::Hold, None).map_err(kernel)?;
         space.zero(0, PAGES, WRITE, POPULATE).map_err(kernel)?;
         let view = View::map(space, 0, PAGES, WRITE).map_err(kernel)?;
-        Ok(Self { ports, gate: Gate(named("compartments")?), space, view, next: AtomicU64::new(1) })
+        Ok(Self {
+            control,
+            gate: Gate(named("compartments")?),
+            space,
+            view,
+            next: AtomicU64::new(1),
+        })
     }
 
-    fn say(&self, request: &Request) -> Result<Response, String> {
+    /// Asks the service for something.
+    pub(crate) fn say(&self, request: &Request) -> Result<Response, String> {
         let mut bytes = Vec::new();
         wire::encode(request, &mut bytes)
             .map_err(|_| String::from("a request cannot be encoded"))?;
@@ -100,26 +149,47 @@ impl Client {
         }
     }
 
-    /// Creates a compartment with a role.
-    pub(crate) fn create(&self, role: &str, budget: Budget) -> Result<Compartment, String> {
+    /// What creates a compartment with a role.
+    pub(crate) fn create_request(&self, role: &str, budget: Budget) -> Create {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let channel = FIRST_COMPARTMENT + u32::try_from(id).unwrap_or(0);
         let arguments = alloc::vec![role.as_bytes().to_vec()];
         let process = ProcessSpec { arguments, ..ProcessSpec::default() };
         let spec = Spec { process, ..Spec::default() };
-        let create = Create { id, channel, layers: Vec::new(), budget, tenant: 0, spec };
-        match self.say(&Request::Create(create))? {
-            Response::Created { .. } => {}
-            response => return Err(format!("{role} was not created: {response:?}")),
+        Create { id, channel, layers: Vec::new(), budget, tenant: 0, spec }
+    }
+
+    /// Creates a compartment with a role.
+    pub(crate) fn create(&self, role: &str, budget: Budget) -> Result<Compartment, String> {
+        let made = self.attempt(self.create_request(role, budget))?;
+        made.map_err(|why| format!("{role} was not created: {why}"))
+    }
+
+    /// Tries to create a compartment: why it was refused, if it was, or what is wrong with how it was.
+    pub(crate) fn attempt(&self, create: Create) -> Result<Result<Compartment, String>, String> {
+        let (id, channel) = (create.id, create.channel);
+        match self.say(&Request::Create(create)) {
+            Ok(Response::Created { .. }) => {
+                let ports = self.control.ports.lock();
+                let board = ports.get(&channel).map(|port| Arc::clone(&port.board));
+                let board = board.ok_or_else(|| String::from("its port was not opened"))?;
+                Ok(Ok(Compartment { id, channel, board }))
+            }
+            refused => match self.control.ports.lock().remove(&channel) {
+                Some(port) if !port.is_closed => Err(format!("open port after {refused:?}")),
+                _ => Ok(Err(format!("{refused:?}"))),
+            },
         }
-        let board = self.ports.lock().get(&channel).map(|port| Arc::clone(&port.board));
-        let board = board.ok_or_else(|| String::from("its port was not opened"))?;
-        Ok(Compartment { id, channel, board })
+    }
+
+    /// How ports are given from here on.
+    pub(crate) fn behave(&self, manner: Manner) {
+        self.control.manner.store(manner as u64, Ordering::Release);
     }
 
     /// Whether a compartment is gone.
     pub(crate) fn is_gone(&self, compartment: &Compartment) -> bool {
-        self.ports.lock().get(&compartment.channel).is_none_or(|port| port.is_closed)
+        self.control.ports.lock().get(&compartment.channel).is_none_or(|port| port.is_closed)
     }
 
     /// What a compartment uses.
@@ -156,8 +226,9 @@ impl Client {
         }
     }
 
-    /// Destroys a compartment, if it lives, and waits until it is gone.
-    pub(crate) fn destroy(&self, compartment: &Compartment) -> Result<(), String> {
+    /// Destroys a compartment, if it lives, and waits until it is gone; its board goes too.
+    pub(crate) fn destroy(&self, compartment: Compartment) -> Result<(), String> {
+        let compartment = &compartment;
         if !self.is_gone(compartment) {
             let _ = self.say(&Request::Destroy { id: compartment.id })?;
         }
@@ -165,7 +236,7 @@ impl Client {
             let stat = self.stat(compartment);
             return Err(format!("a destroyed compartment is still there: {stat:?}"));
         }
-        self.ports.lock().remove(&compartment.channel);
+        self.control.ports.lock().remove(&compartment.channel);
         Ok(())
     }
 
@@ -182,13 +253,13 @@ impl Client {
     }
 }
 
-fn serve(server: &Server, ports: &Ports, notification: Notification) {
+fn serve(server: &Server, known: &Control, notification: Notification) {
     loop {
         match server.receive(rt::object::FOREVER) {
             // A doorbell says nothing here.
             Ok(received) if received.badge == u64::MAX => {}
             Ok(received) => {
-                let answer = answer(&received, ports, notification);
+                let answer = answer(&received, known, notification);
                 received.drop_caps();
                 let _ = server.reply(answer);
             }
@@ -201,7 +272,7 @@ fn serve(server: &Server, ports: &Ports, notification: Notification) {
     }
 }
 
-fn answer(received: &Received, ports: &Ports, notification: Notification) -> Message {
+fn answer(received: &Received, known: &Control, notification: Notification) -> Message {
     let [channel, ..] = received.words;
     let channel = u32::try_from(channel).unwrap_or(0);
     match received.label {
@@ -209,23 +280,53 @@ fn answer(received: &Received, ports: &Ports, notification: Notification) -> Mes
         control::call::OPEN_PORT if channel < FIRST_COMPARTMENT => {
             Message::new(control::call::UNKNOWN, [0; 4])
         }
-        control::call::OPEN_PORT => {
-            let Ok(port) = open() else {
-                return Message::new(control::call::OUT_OF_MEMORY, [0; 4]);
-            };
-            let rights = Rights::MAP_READ | Rights::MAP_WRITE | Rights::COPY;
-            let message = Message::new(0, [1, 0, 0, 0]).with(port.space.slot(), rights);
-            ports.lock().insert(channel, port);
-            message.with(notification.slot(), Rights::SEND | Rights::COPY)
-        }
+        control::call::OPEN_PORT => open_port(channel, known, notification),
         control::call::CLOSE_PORT => {
-            if let Some(port) = ports.lock().get_mut(&channel).filter(|port| !port.is_closed) {
+            if let Some(port) = known.ports.lock().get_mut(&channel).filter(|port| !port.is_closed)
+            {
                 port.is_closed = true;
-                let _ = port.space.destroy();
+                let space = port.space;
+                // One that was destroyed before only leaves its slot.
+                let _ = space.destroy().inspect_err(|_| space.forget());
             }
             Message::new(0, [0; 4])
         }
         _ => Message::new(control::call::UNKNOWN, [0; 4]),
+    }
+}
+
+/// Opens a port, in whatever manner is the order of the day.
+fn open_port(channel: u32, known: &Control, notification: Notification) -> Message {
+    let number = known.manner.load(Ordering::Acquire);
+    let manner = Manner::WRONG.into_iter().find(|manner| *manner as u64 == number);
+    let manner = manner.unwrap_or(Manner::Right);
+    match manner {
+        Manner::OutOfMemory => return Message::new(control::call::OUT_OF_MEMORY, [0; 4]),
+        Manner::Taken => return Message::new(control::call::TAKEN, [0; 4]),
+        Manner::Unknown => return Message::new(control::call::UNKNOWN, [0; 4]),
+        _ => {}
+    }
+    let Ok(port) = open() else {
+        return Message::new(control::call::OUT_OF_MEMORY, [0; 4]);
+    };
+    let space = port.space;
+    known.ports.lock().insert(channel, port);
+    let message = Message::new(0, [1, 0, 0, 0]);
+    let rights = Rights::MAP_READ | Rights::MAP_WRITE;
+    let doorbell = Rights::SEND | Rights::COPY;
+    match manner {
+        Manner::Nothing => message,
+        Manner::NoDoorbell => message.with(space.slot(), rights | Rights::COPY),
+        Manner::NotToCopy => message.with(space.slot(), rights).with(notification.slot(), doorbell),
+        Manner::Destroyed => {
+            let answer = message.with(space.slot(), rights | Rights::COPY);
+            let _ = rt::arch::call(
+                rt::abi::Operation::ObjectDestroy,
+                [space.slot().into(), 0, 0, 0, 0, 0],
+            );
+            answer.with(notification.slot(), doorbell)
+        }
+        _ => message.with(space.slot(), rights | Rights::COPY).with(notification.slot(), doorbell),
     }
 }
 

@@ -12,11 +12,13 @@ extern crate alloc;
 mod board;
 mod budgets;
 mod client;
+mod faults;
 mod ledger;
 mod matches;
 
 use alloc::{string::String, vec::Vec};
 use client::Client;
+use ledger::Accounts;
 use rt::{Hardware, abi::operation::HardwareFact, startup};
 
 rt::entry!(main);
@@ -28,6 +30,7 @@ const COMMAND_LINE: u64 = 2048;
 pub(crate) struct Arena {
     pub(crate) client: Client,
     pub(crate) hardware: Hardware,
+    pub(crate) accounts: Accounts,
     pub(crate) filter: String,
     /// Lives of the soak.
     pub(crate) lives: u64,
@@ -36,8 +39,10 @@ pub(crate) struct Arena {
 fn main() {
     let Some(hardware) = startup::capability("hardware").map(Hardware) else { return };
     let line = command_line(hardware);
-    let client = match Client::new() {
-        Ok(client) => client,
+    let accounts =
+        Accounts::open(hardware).ok_or_else(|| String::from("it was handed no accounts"));
+    let (client, accounts) = match Client::new().and_then(|client| Ok((client, accounts?))) {
+        Ok(both) => both,
         Err(error) => {
             rt::log!("FAILED the referee cannot begin: {error}");
             let _ = hardware.power(0, 1);
@@ -47,6 +52,7 @@ fn main() {
     let arena = Arena {
         client,
         hardware,
+        accounts,
         filter: word(&line, "suite=").unwrap_or_default().into(),
         lives: word(&line, "soak=").and_then(|text| text.parse().ok()).unwrap_or(300),
     };

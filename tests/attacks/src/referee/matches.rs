@@ -4,11 +4,15 @@ use crate::{
     Arena,
     board::{BEGUN, BROKEN, HELD, HOARD, ROUNDS, SEEN, STATE, WHERE},
     client::Compartment,
+    faults,
     ledger::Ledger,
 };
 use alloc::{format, string::String};
 use contract::compartments::Budget;
 use rt::clock;
+
+/// How a case went: its figures, or why it failed.
+pub(crate) type Outcome = Result<String, String>;
 
 /// How an attack is expected to end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,6 +55,8 @@ const ATTACKS: &[(&str, End)] = &[
     ("die_in_a_guest", End::Dies),
     ("die_waiting", End::Dies),
     ("die_in_operations", End::Dies),
+    ("die_with_children", End::Dies),
+    ("end_by_itself", End::Dies),
     ("destroy_oneself", End::Dies),
 ];
 
@@ -65,7 +71,7 @@ const MEMORY: u64 = 24 << 20;
 /// Threads of an attacker.
 const THREADS: u64 = 64;
 
-fn budget() -> Budget {
+pub(crate) fn budget() -> Budget {
     Budget { memory: Some(MEMORY), threads: Some(THREADS), ..Budget::default() }
 }
 
@@ -76,7 +82,21 @@ pub(crate) fn all(arena: &Arena) -> (u32, u32) {
     for (name, _) in ATTACKS.iter().take(2) {
         let _ = live(arena, "victim").and_then(|()| live(arena, name));
     }
-    let mut note = |name: &str, outcome: Result<String, String>| match outcome {
+    let is_chosen = |name: &str| name.contains(arena.filter.as_str());
+    for (name, end) in ATTACKS.iter().filter(|(name, _)| is_chosen(name)) {
+        note(&mut count, name, play(arena, name, *end));
+    }
+    let others: [(&str, fn(&Arena) -> Outcome); 2] =
+        [("capabilities_are_listed", listing), ("soak", soak)];
+    for (name, case) in faults::CASES.iter().chain(&others).filter(|(name, _)| is_chosen(name)) {
+        note(&mut count, name, case(arena));
+    }
+    count
+}
+
+/// Prints how a case went, and counts it.
+fn note(count: &mut (u32, u32), name: &str, outcome: Outcome) {
+    match outcome {
         Ok(figures) => {
             count.0 += 1;
             if !figures.is_empty() {
@@ -88,17 +108,7 @@ pub(crate) fn all(arena: &Arena) -> (u32, u32) {
             count.1 += 1;
             rt::log!("\ntest attack.{name} ... FAILED ({why})");
         }
-    };
-    for (name, end) in ATTACKS.iter().filter(|(name, _)| name.contains(arena.filter.as_str())) {
-        note(name, play(arena, name, *end));
     }
-    if "capabilities_are_listed".contains(arena.filter.as_str()) {
-        note("capabilities_are_listed", listing(arena));
-    }
-    if "soak".contains(arena.filter.as_str()) {
-        note("soak", soak(arena));
-    }
-    count
 }
 
 /// A victim that works.
@@ -111,8 +121,8 @@ fn victim(arena: &Arena) -> Result<Compartment, String> {
     }
 }
 
-fn play(arena: &Arena, name: &str, end: End) -> Result<String, String> {
-    let before = Ledger::read(arena);
+fn play(arena: &Arena, name: &str, end: End) -> Outcome {
+    let before = Ledger::settled(arena);
     let victim = victim(arena)?;
     let used = arena.client.stat(&victim)?.cpu_nanoseconds;
     let begun = clock::since_boot();
@@ -120,10 +130,10 @@ fn play(arena: &Arena, name: &str, end: End) -> Result<String, String> {
         let outcome = contest(arena, &attacker, end);
         let elapsed = clock::since_boot().saturating_sub(begun);
         let had = arena.client.stat(&victim)?.cpu_nanoseconds.saturating_sub(used);
-        arena.client.destroy(&attacker)?;
+        arena.client.destroy(attacker)?;
         outcome.and_then(|()| judge(arena, &victim, had, elapsed))
     });
-    arena.client.destroy(&victim)?;
+    arena.client.destroy(victim)?;
     before.settle(arena)?;
     outcome
 }
@@ -157,7 +167,7 @@ fn contest(arena: &Arena, attacker: &Compartment, end: End) -> Result<(), String
 }
 
 /// Whether the victim kept what is its own.
-fn judge(arena: &Arena, victim: &Compartment, had: u64, elapsed: u64) -> Result<String, String> {
+fn judge(arena: &Arena, victim: &Compartment, had: u64, elapsed: u64) -> Outcome {
     let rounds = victim.board.get(ROUNDS);
     if !arena.client.wait(LIMIT, || victim.board.get(ROUNDS) > rounds + 2) {
         return Err(format!("the victim does not go on after round {rounds}"));
@@ -177,8 +187,16 @@ fn judge(arena: &Arena, victim: &Compartment, had: u64, elapsed: u64) -> Result<
 }
 
 /// What the service lists is what the kernel counts, and what the compartment knows that it has put where.
-fn listing(arena: &Arena) -> Result<String, String> {
-    let before = Ledger::read(arena);
+fn listing(arena: &Arena) -> Outcome {
+    // The first time what a list is written into grows.
+    list(arena)?;
+    let before = Ledger::settled(arena);
+    let figures = list(arena)?;
+    before.settle(arena)?;
+    Ok(figures)
+}
+
+fn list(arena: &Arena) -> Outcome {
     let hoarder = arena.client.create("hoard_capabilities", budget())?;
     let outcome = contest(arena, &hoarder, End::Says).and_then(|()| {
         let listed = arena.client.capabilities(&hoarder)?;
@@ -196,13 +214,12 @@ fn listing(arena: &Arena) -> Result<String, String> {
             None => Ok(format!("{counted} capabilities, all of them listed")),
         }
     });
-    arena.client.destroy(&hoarder)?;
-    before.settle(arena)?;
+    arena.client.destroy(hoarder)?;
     outcome
 }
 
 /// Many lives of every kind leave nothing behind.
-fn soak(arena: &Arena) -> Result<String, String> {
+fn soak(arena: &Arena) -> Outcome {
     const LIVES: &[&str] = &[
         "die_by_fault",
         "die_waiting",
@@ -212,24 +229,25 @@ fn soak(arena: &Arena) -> Result<String, String> {
         "die_in_a_guest",
         "nest_domains",
         "victim",
+        "end_by_itself",
+        "die_with_children",
     ];
     // The services' own tables grow to what they need first.
-    for life in LIVES {
+    for life in LIVES.iter().chain(LIVES) {
         live(arena, life)?;
     }
-    let before = Ledger::read(arena);
+    let before = Ledger::settled(arena);
     for number in 0..arena.lives {
         let life = LIVES.get((number % LIVES.len() as u64) as usize).copied().unwrap_or("victim");
         live(arena, life).map_err(|why| format!("life {number}, {life}: {why}"))?;
     }
     before.settle(arena)?;
-    let after = Ledger::read(arena);
-    Ok(format!("{} lives: {before:?} became {after:?}", arena.lives))
+    Ok(format!("{} lives: before and after {before:?}", arena.lives))
 }
 
 /// One life: as long as it takes to be in the middle of it.
 fn live(arena: &Arena, role: &str) -> Result<(), String> {
     let life = arena.client.create(role, budget())?;
     arena.client.wait(20_000_000, || life.board.get(STATE) > BEGUN || arena.client.is_gone(&life));
-    arena.client.destroy(&life)
+    arena.client.destroy(life)
 }
