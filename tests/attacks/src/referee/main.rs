@@ -3,7 +3,7 @@
 //! Owns: the matches, the time they get, the victim's rights that must hold. It stands where the control service stands otherwise and is a client of the
 //! compartments service as the daemon is. Must not know: how an attack works. One line a match on the log, `test NAME ... ok` or `FAILED (why)`.
 //! The kernel command line chooses: `suite=TEXT` the matches whose names contain TEXT, `soak=N` the number of lives of the last one; `budgets` the
-//! trials of time instead.
+//! trials of time instead; `counted` says that the clock counts instructions.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 extern crate alloc;
@@ -32,6 +32,8 @@ pub(crate) struct Arena {
     pub(crate) hardware: Hardware,
     pub(crate) accounts: Accounts,
     pub(crate) filter: String,
+    /// The clock counts instructions.
+    pub(crate) is_counted: bool,
     /// Lives of the soak.
     pub(crate) lives: u64,
 }
@@ -54,6 +56,7 @@ fn main() {
         hardware,
         accounts,
         filter: word(&line, "suite=").unwrap_or_default().into(),
+        is_counted: word(&line, "counted").is_some(),
         lives: word(&line, "soak=").and_then(|text| text.parse().ok()).unwrap_or(300),
     };
     let is_budgets = word(&line, "budgets").is_some();
