@@ -8,7 +8,7 @@ use crate::{
     board::ROUNDS,
     client::Manner,
     ledger::Ledger,
-    matches::{Outcome, budget},
+    matches::{Case, Outcome, budget},
 };
 use alloc::{format, string::String};
 use contract::compartments::{Budget, Create, Request, Response};
@@ -18,7 +18,7 @@ use rt::{
 };
 
 /// Cases by name.
-pub(crate) const CASES: &[(&str, fn(&Arena) -> Outcome)] = &[
+pub(crate) const CASES: &[Case] = &[
     ("frames_run_out_in_creation", |arena| sweep(arena, compartments, Resource::Frames)),
     ("objects_run_out_in_creation", |arena| sweep(arena, compartments, Resource::Objects)),
     ("slots_run_out_in_creation", |arena| sweep(arena, compartments, Resource::Slots)),

@@ -14,6 +14,12 @@ use rt::clock;
 /// How a case went: its figures, or why it failed.
 pub(crate) type Outcome = Result<String, String>;
 
+/// A case that is no attack beside a victim: its name and what it does.
+pub(crate) type Case = (&'static str, fn(&Arena) -> Outcome);
+
+/// Those of this file.
+const CASES: &[Case] = &[("capabilities_are_listed", listing), ("soak", soak)];
+
 /// How an attack is expected to end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -89,9 +95,7 @@ pub(crate) fn all(arena: &Arena) -> (u32, u32) {
     for (name, end) in ATTACKS.iter().filter(|(name, _)| is_chosen(name)) {
         note(&mut count, name, play(arena, name, *end));
     }
-    let others: [(&str, fn(&Arena) -> Outcome); 2] =
-        [("capabilities_are_listed", listing), ("soak", soak)];
-    for (name, case) in faults::CASES.iter().chain(&others).filter(|(name, _)| is_chosen(name)) {
+    for (name, case) in faults::CASES.iter().chain(CASES).filter(|(name, _)| is_chosen(name)) {
         note(&mut count, name, case(arena));
     }
     count
