@@ -3,7 +3,7 @@
 //! Owns: the house rules that no other tool knows. Each rule names the file and line it found.
 
 use crate::{
-    build, documents, setup, tcb,
+    build, documents, named, setup, tcb,
     toolchain::{TARGET, Toolchain},
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -26,6 +26,7 @@ type Step = (&'static str, fn(&Path) -> Result<()>);
 const STEPS: &[Step] = &[
     ("format", format),
     ("house rules", rules),
+    ("named tests", named::check),
     ("generated documents", |root| documents::run(root, true)),
     ("lints (computer)", lints_host),
     ("lints (machine)", lints_machine),

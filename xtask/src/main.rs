@@ -11,6 +11,7 @@ mod demo;
 mod dist;
 mod documents;
 mod module;
+mod named;
 mod oci;
 mod qemu;
 mod setup;
