@@ -29,7 +29,7 @@ pub(crate) struct Options {
     /// Forward signals.
     pub(crate) signals: bool,
     /// Detach keys.
-    pub(crate) detach_keys: String,
+    pub(crate) detach_keys: DetachKeys,
 }
 
 /// How an attachment ended.
@@ -82,7 +82,7 @@ impl Window {
 
 /// Runs an attachment whose request was sent, until it ends.
 pub(crate) fn run(client: &mut Client, options: &Options) -> Result<Ended> {
-    let keys = DetachKeys::parse(&options.detach_keys)?;
+    let keys = options.detach_keys.clone();
     let raw = if options.terminal { Some(Raw::enter()?) } else { None };
     let window = Arc::new(Window::default());
     let mut exit = None;

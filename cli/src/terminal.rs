@@ -37,8 +37,11 @@ pub(crate) fn size() -> Option<WindowSize> {
     Some(WindowSize { rows: size.ws_row, columns: size.ws_col })
 }
 
+/// The keys that detach unless others are chosen.
+pub(crate) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
+
 /// Looks for the detach keys in what is typed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct DetachKeys {
     keys: Vec<u8>,
     seen: usize,

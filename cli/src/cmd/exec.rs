@@ -4,7 +4,7 @@ use crate::{
     attach::{self, Ended},
     client::Client,
     error::{CliError, Result},
-    terminal,
+    terminal::{self, DETACH_KEYS, DetachKeys},
 };
 use clap::Args;
 use daemon::api::{ExecOptions, Request};
@@ -33,8 +33,8 @@ pub(crate) struct Exec {
     #[arg(short, long)]
     detach: bool,
     /// Keys that detach.
-    #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
-    detach_keys: String,
+    #[arg(long, default_value = DETACH_KEYS, value_parser = DetachKeys::parse, value_name = "KEYS")]
+    detach_keys: DetachKeys,
     /// The container, the command and its arguments.
     #[arg(
         trailing_var_arg = true,

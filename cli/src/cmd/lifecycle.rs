@@ -5,7 +5,7 @@ use crate::{
     attach::{self, Ended},
     client::{Client, ask},
     error::{CliError, Result},
-    terminal,
+    terminal::{self, DETACH_KEYS, DetachKeys},
 };
 use clap::Args;
 use daemon::api::{AttachOptions, Reply, Request};
@@ -22,8 +22,8 @@ pub(crate) struct Start {
     #[arg(short, long)]
     interactive: bool,
     /// Keys that detach.
-    #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
-    detach_keys: String,
+    #[arg(long, default_value = DETACH_KEYS, value_parser = DetachKeys::parse, value_name = "KEYS")]
+    detach_keys: DetachKeys,
     /// The containers.
     #[arg(required = true)]
     containers: Vec<String>,
@@ -43,7 +43,7 @@ fn run_attached(
     request: Request,
     stdin: bool,
     is_terminal: bool,
-    detach_keys: String,
+    detach_keys: DetachKeys,
 ) -> Result<u8> {
     client.request(request)?;
     match attach::run(
@@ -115,8 +115,8 @@ pub(crate) struct Attach {
     #[arg(long)]
     no_stdin: bool,
     /// Keys that detach.
-    #[arg(long, default_value = "ctrl-p,ctrl-q", value_name = "KEYS")]
-    detach_keys: String,
+    #[arg(long, default_value = DETACH_KEYS, value_parser = DetachKeys::parse, value_name = "KEYS")]
+    detach_keys: DetachKeys,
     /// The container.
     container: String,
 }

@@ -5,7 +5,8 @@ use crate::{
     client::Client,
     cmd,
     error::{CliError, Result},
-    terminal, units,
+    terminal::{self, DETACH_KEYS, DetachKeys},
+    units,
 };
 use clap::Args;
 use contract::compartments::Budget;
@@ -14,9 +15,6 @@ use std::{
     io::{BufRead as _, IsTerminal as _},
     path::PathBuf,
 };
-
-/// Detach keys of docker.
-const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 
 /// Options that `run` and `create` share.
 #[derive(Args, Debug)]
@@ -132,8 +130,8 @@ pub(crate) struct Run {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     sig_proxy: bool,
     /// Keys that detach.
-    #[arg(long, default_value = DETACH_KEYS, value_name = "KEYS")]
-    detach_keys: String,
+    #[arg(long, default_value = DETACH_KEYS, value_parser = DetachKeys::parse, value_name = "KEYS")]
+    detach_keys: DetachKeys,
     #[command(flatten)]
     container: Container,
 }
