@@ -34,6 +34,9 @@ pub(crate) enum CliError {
     /// The command line is wrong.
     #[error("{0}")]
     Usage(String),
+    /// A signal asked this program to end.
+    #[error("interrupted by signal {0}")]
+    Interrupted(i32),
     /// Nobody reads the output any more.
     #[error("nobody reads the output")]
     Unread,
@@ -61,14 +64,17 @@ impl CliError {
                 FailureKind::BadRequest | FailureKind::Machine | FailureKind::Internal => 125,
             },
             Self::NoDaemon(_) | Self::OtherVersion { .. } | Self::Cut(_) | Self::Usage(_) => 125,
+            Self::Interrupted(signal) => {
+                u8::try_from(*signal).map_or(1, |signal| 128_u8.saturating_add(signal))
+            }
             Self::Unread => crate::output::BROKEN_PIPE,
             Self::Io { .. } => 1,
         }
     }
 
-    /// Tells the user, unless whoever read the output has left on purpose.
+    /// Tells the user, unless it was wanted: whoever read the output has left, or a signal came.
     pub(crate) fn tell(&self) {
-        if !matches!(self, Self::Unread) {
+        if !matches!(self, Self::Unread | Self::Interrupted(_)) {
             eprintln!("mett: {self}");
         }
     }

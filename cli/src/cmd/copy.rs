@@ -9,12 +9,21 @@ use crate::{
 };
 use clap::Args;
 use daemon::api::{FromDaemon, Progress, Reply, Request, ToDaemon};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 use std::{
     collections::VecDeque,
     fs,
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    thread,
 };
 
 /// Bytes of an archive in one message.
@@ -129,8 +138,37 @@ impl Read for Incoming {
     }
 }
 
+/// The signal that asked this program to end while it copied; 0: none.
+type Interruption = Arc<AtomicI32>;
+
+/// From here on a signal ends the connection, so that what is half unpacked is removed before the program ends.
+fn interruptible(connection: UnixStream) -> Result<Interruption> {
+    let interruption = Interruption::default();
+    let mut signals =
+        Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed("signals cannot be caught"))?;
+    let told = Arc::clone(&interruption);
+    thread::spawn(move || {
+        for signal in &mut signals {
+            told.store(signal, Ordering::Relaxed);
+            // One that has ended already is what is wanted.
+            let _ = connection.shutdown(std::net::Shutdown::Both);
+        }
+    });
+    Ok(interruption)
+}
+
 fn copy_out(container: &str, path: &str, target: &str) -> Result<()> {
-    let mut incoming = Incoming::begin(container, path)?;
+    let incoming = Incoming::begin(container, path)?;
+    let interruption = interruptible(incoming.client.sender()?)?;
+    let result = receive(incoming, path, target);
+    match interruption.load(Ordering::Relaxed) {
+        0 => result,
+        signal => Err(CliError::Interrupted(signal)),
+    }
+}
+
+/// Puts an archive where it belongs.
+fn receive(mut incoming: Incoming, path: &str, target: &str) -> Result<()> {
     if target == "-" {
         let copied = io::copy(&mut incoming, &mut io::stdout().lock()).map(|_| ());
         return incoming.finish(copied, "standard output");

@@ -85,9 +85,7 @@ impl Daemon {
         for (number, blob) in record.layers.iter().enumerate() {
             let Some(digest) = blob.sha256() else { continue };
             let what = format!("loading layer {}/{}", number + 1, record.layers.len());
-            let tell = |done, total| {
-                report(Progress { what: what.clone(), done, total });
-            };
+            let tell = |done, total| report(Progress { what: what.clone(), done, total });
             machine.provide(digest, &self.images.blob_path(blob), tell).await?;
             layers.push(digest);
         }

@@ -4,6 +4,7 @@
 //! requests. Invariants: at most one machine per home; a machine of a daemon that was killed is ended before another is started.
 
 pub mod connection;
+mod error;
 pub mod log;
 pub mod probe;
 pub mod qemu;
@@ -18,6 +19,7 @@ use crate::{
 };
 use connection::{Connection, ConnectionError};
 use contract::{channel::well_known, compartments, images, images::Digest, system};
+pub use error::MachineError;
 use log::MachineLog;
 use probe::Accelerator;
 use qemu::{Configuration, Emulator, EmulatorError};
@@ -25,7 +27,6 @@ use serde::{Deserialize, Serialize};
 use service::{ServiceClient, ServiceError};
 use std::{
     collections::HashSet,
-    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -33,7 +34,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use system_image::{SystemImage, SystemImageError};
+use system_image::SystemImage;
 use tokio::sync::{mpsc, watch};
 
 /// Memory of a machine unless it is told otherwise.
@@ -46,80 +47,10 @@ const MOST_CPUS: u32 = 64;
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a machine that was asked to power off may take.
 const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time without a report while a blob is on its way.
+const REPORT_INTERVAL: Duration = Duration::from_millis(200);
 /// Bytes of a blob that are read at once.
 const UPLOAD_PART: usize = 128 * 1024;
-
-/// Why the machine cannot do what it should.
-#[derive(Debug, thiserror::Error)]
-pub enum MachineError {
-    /// The emulator.
-    #[error(transparent)]
-    Emulator(#[from] EmulatorError),
-    /// The system image.
-    #[error(transparent)]
-    SystemImage(#[from] SystemImageError),
-    /// The connection.
-    #[error(transparent)]
-    Connection(#[from] ConnectionError),
-    /// A service.
-    #[error(transparent)]
-    Service(#[from] ServiceError),
-    /// The system did not say hello in time.
-    #[error(
-        "the machine did not come up within {}s: `mett machine logs` shows how far it came",
-        BOOT_TIMEOUT.as_secs()
-    )]
-    BootTimeout,
-    /// No machine runs.
-    #[error("no machine is running (start one with `mett machine start`)")]
-    NotRunning,
-    /// A machine runs already, with other settings.
-    #[error("the machine is running with other settings: stop it first (`mett machine stop`)")]
-    AlreadyRunning,
-    /// More CPUs than there can be.
-    #[error("{asked} CPUs were asked for, but {reason}")]
-    BadCpus {
-        /// Number asked for.
-        asked: u32,
-        /// Why not.
-        reason: String,
-    },
-    /// Too little memory.
-    #[error("a machine needs at least {} MiB of memory", LEAST_MEMORY >> 20)]
-    TooLittleMemory,
-    /// A file in the machine's directory.
-    #[error("{path}: {cause}", path = path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// A blob of the store changed on disk.
-    #[error("the stored layer {0} is damaged: remove the image and import it again")]
-    DamagedBlob(String),
-    /// The machine cannot hold the image.
-    #[error(
-        "the machine has no memory left for the image: stop containers, remove images, or start \
-         the machine with more (`mett machine stop; mett machine start --memory 4g`)"
-    )]
-    OutOfMemory,
-    /// A layer is larger than the memory that the machine has left.
-    #[error(
-        "a layer of the image needs {needed} MiB and the machine has {free} MiB of memory left: stop \
-         containers, remove images, or start the machine with more (`mett machine stop; mett machine \
-         start --memory 4g`)"
-    )]
-    TooLarge {
-        /// MiB of the layer.
-        needed: u64,
-        /// MiB free.
-        free: u64,
-    },
-    /// The store of images refused.
-    #[error("the machine refused the image: {0}")]
-    ImageRefused(String),
-}
 
 /// A death the machine tells of.
 pub type Died = (u64, compartments::Death);
@@ -154,15 +85,15 @@ impl Machine {
     }
 
     /// Makes sure that the machine holds a blob. A transfer that has begun goes on when whoever waits for it has gone: the service
-    /// waits for every byte, and would take the next request for the rest.
+    /// waits for every byte, and would take the next request for the rest. `report` says whether anybody still waits.
     ///
     /// # Errors
-    /// Those of the service, [`MachineError::OutOfMemory`] and [`MachineError::DamagedBlob`].
+    /// Those of the service, [`MachineError::OutOfMemory`], [`MachineError::DamagedBlob`] and [`MachineError::NobodyWaits`].
     pub async fn provide(
         self: &Arc<Self>,
         digest: Digest,
         path: &Path,
-        mut report: impl FnMut(u64, u64),
+        mut report: impl FnMut(u64, u64) -> bool,
     ) -> Result<(), MachineError> {
         let (told, mut progress) = watch::channel((0, 0));
         let (machine, path) = (Arc::clone(self), path.to_owned());
@@ -174,10 +105,13 @@ impl Machine {
                 result = &mut sending => {
                     return result.unwrap_or_else(|_| Err(ConnectionError::Ended.into()));
                 }
-                Ok(()) = progress.changed() => {
-                    let (done, length) = *progress.borrow_and_update();
-                    report(done, length);
-                }
+                Ok(()) = progress.changed() => {}
+                // The machine looks at all of it at the end, and that takes time too.
+                () = tokio::time::sleep(REPORT_INTERVAL) => {}
+            }
+            let (done, length) = *progress.borrow_and_update();
+            if !report(done, length) {
+                return Err(MachineError::NobodyWaits);
             }
         }
     }

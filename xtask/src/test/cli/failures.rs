@@ -46,6 +46,7 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         home.run(&["ps"]).has("orphan")?;
         home.run(&["rm", "-f", "orphan"]).succeeds()
     });
+    cases.case("an interrupted copy leaves nothing", interrupted_copy);
     cases.case("a full disk is named, and leaves nothing", |_| full_disk(bed));
     cases.case("a compartment that misbehaves hurts only itself", hostile);
     cases.case("a missing emulator is named", |_| {
@@ -146,6 +147,24 @@ fn interrupted(bed: &Bed) -> Result<()> {
     }
     until("nothing is left", || Ok(home.run(&["ps", "-aq"]).text().is_empty()))?;
     home.run(&["run", "--rm", &source, "echo", "fine"]).is(0, "fine\n", "")
+}
+
+fn interrupted_copy(home: &Home<'_>) -> Result<()> {
+    home.sleeper("copied")?;
+    let fill = ["exec", "copied", "dd", "if=/dev/zero", "of=/large", "bs=1M", "count=100"];
+    home.run(&fill).succeeds()?;
+    let folder = home.path.join("copies");
+    fs::create_dir(&folder)?;
+    let mut command = home.command(&["cp", "copied:/large", "here"]);
+    let child =
+        command.current_dir(&folder).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    until("it has begun", || Ok(fs::read_dir(&folder)?.count() > 0))?;
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
+    Outcome::new("cp", child.wait_with_output()?).is(130, "", "")?;
+    let left = fs::read_dir(&folder)?.count();
+    ensure!(left == 0, "{left} files are left");
+    home.run(&["exec", "copied", "ls", "/large"]).succeeds()?;
+    home.run(&["rm", "-f", "copied"]).succeeds()
 }
 
 /// An import into a home on a file system of 1 MiB, in a mount namespace of its own.
