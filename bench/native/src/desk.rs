@@ -53,10 +53,10 @@ pub(crate) struct Heard {
 
 /// A port and the state of what comes through it.
 struct Conversation {
+    channel: u32,
     port: Port,
     space: Space,
     doorbell: Notification,
-    bit: u32,
     decoder: Decoder,
     out: Vec<u8>,
 }
@@ -64,9 +64,8 @@ struct Conversation {
 #[derive(Default)]
 struct State {
     heard: BTreeMap<u32, Heard>,
-    open: BTreeMap<u32, Conversation>,
-    /// Channels that ring each bit.
-    ringers: BTreeMap<u32, Vec<u32>>,
+    /// By the bit that they ring.
+    open: BTreeMap<u32, Vec<Conversation>>,
     next: u32,
 }
 
@@ -167,21 +166,19 @@ impl State {
         space.zero(0, PORT_PAGES, Access::READ | Access::WRITE, 0)?;
         let port = Port::open(space, Side::Control, doorbell, bits)?;
         let bit = channel % BITS;
-        let conversation =
-            Conversation { port, space, doorbell, bit, decoder: Decoder::new(), out: Vec::new() };
-        self.open.insert(channel, conversation);
-        self.ringers.entry(bit).or_default().push(channel);
+        let (decoder, out) = (Decoder::new(), Vec::new());
+        let conversation = Conversation { channel, port, space, doorbell, decoder, out };
+        self.open.entry(bit).or_default().push(conversation);
         Ok((space, bit))
     }
 
     /// Reads what has come through the ports whose bits are set.
     fn hear(&mut self, bits: u64) {
         for bit in (0..BITS).filter(|bit| bits & 1 << bit != 0) {
-            for channel in self.ringers.get(&bit).into_iter().flatten() {
-                let conversation = self.open.get_mut(channel);
-                if let (Some(conversation), Some(heard)) =
-                    (conversation, self.heard.get_mut(channel))
-                {
+            let ringers = self.open.get_mut(&bit).into_iter().flatten();
+            // The bit is rung by idle ones too, which cost no more than this look.
+            for conversation in ringers.filter(|conversation| conversation.has_work()) {
+                if let Some(heard) = self.heard.get_mut(&conversation.channel) {
                     conversation.listen(heard);
                 }
             }
@@ -191,11 +188,10 @@ impl State {
     fn close(&mut self, channel: u32) {
         let Some(heard) = self.heard.get_mut(&channel) else { return };
         heard.is_closed = true;
-        if let Some(mut conversation) = self.open.remove(&channel) {
+        let Some(ringers) = self.open.get_mut(&(channel % BITS)) else { return };
+        let place = ringers.iter().position(|conversation| conversation.channel == channel);
+        if let Some(mut conversation) = place.map(|place| ringers.swap_remove(place)) {
             conversation.listen(heard);
-            if let Some(ringers) = self.ringers.get_mut(&conversation.bit) {
-                ringers.retain(|other| *other != channel);
-            }
             drop(conversation.port);
             let _ = conversation.space.destroy();
             conversation.doorbell.forget();
@@ -204,6 +200,11 @@ impl State {
 }
 
 impl Conversation {
+    /// Whether something has come, or waits for room.
+    fn has_work(&self) -> bool {
+        !self.out.is_empty() || self.port.readable() != Ok(0)
+    }
+
     fn listen(&mut self, heard: &mut Heard) {
         let mut buffer = [0; CHUNK];
         while let Ok(count @ 1..) = self.port.read(&mut buffer) {

@@ -25,6 +25,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("memory", memory::run),
     ("micro", micro::run),
     ("profile", start::profile),
+    ("profile-idle", idle::profile),
     ("start", start::run),
 ];
 

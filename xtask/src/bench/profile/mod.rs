@@ -46,7 +46,7 @@ struct Scenario {
 }
 
 /// Scenarios that are no figures.
-const SPANS: [&str; 3] = ["start", "total", "boot"];
+const SPANS: [&str; 5] = ["start", "total", "start-idle", "total-idle", "boot"];
 
 /// Every scenario's name.
 pub(crate) fn scenarios() -> Vec<String> {
@@ -68,6 +68,8 @@ impl Scenario {
         match name {
             "start" => scenario("start", "bench=profile", marks.0, first),
             "total" => scenario("start", "bench=profile", marks.0, marks.1),
+            "start-idle" => scenario("idle", "bench=profile-idle", marks.0, first),
+            "total-idle" => scenario("idle", "bench=profile-idle", marks.0, marks.1),
             "boot" => scenario("boot.q35", "bench=boot", ("root", "rt_start"), first),
             function if apps::FUNCTIONS.contains(&function) => {
                 scenario("apps", &format!("bench=apps figures={function}"), marks.0, marks.1)
