@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes each side may send on a stream before the other has granted more.
 pub const INITIAL_WINDOW: u32 = 64 * 1024;
+/// Least that a window is given back by: a compartment that says little is not woken for it.
+pub const WINDOW_STEP: u32 = INITIAL_WINDOW / 4;
 /// Longest `bytes` in one message.
 pub const MAX_BYTES: usize = 16 * 1024;
 

@@ -10,7 +10,8 @@
 //!
 //! Head and tail count bytes and wrap at 2^32; the capacity is a power of two. A side trusts only its own word and copies of the other's: a
 //! difference greater than the capacity means the peer is broken, and the port is closed. The ring belongs to the control service's side.
-//! Doorbells are Notifications: the producer signals after moving a tail, the consumer after moving a head, always with the bit it was given.
+//! Doorbells are Notifications: the producer signals after moving a tail, the consumer after moving a head, always with the bit it was given. The
+//! control service does the latter only if the ring was full, which is all that a program waits for.
 
 /// Offsets in page 0.
 pub mod offset {

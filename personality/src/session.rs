@@ -6,7 +6,7 @@ use crate::{
     file::{stream::Stream, terminal::Terminal},
     linux::{Errno, SIGCONT, SIGHUP, SIGWINCH, layouts::Winsize},
     system::System,
-    task::{Life, Process, signal},
+    task::{Life, Process, exit, signal},
 };
 use alloc::{
     collections::BTreeMap,
@@ -136,12 +136,16 @@ fn flush(system: &mut System) {
     }
     flush_archives(system);
     system.session.send();
-    let is_over = system.session.started.get(&0).is_some_and(|started| started.is_over)
-        && system.processes.task_count() == 0;
-    if is_over && system.session.out.is_empty() {
+    if system.processes.task_count() > 0 {
+        return;
+    }
+    let Some(first) = system.session.started.get(&0) else { return };
+    if first.is_over && system.session.out.is_empty() {
         rt::exit();
     }
-    if is_over {
+    // The compartment stays until the daemon has heard all; the first process's memory does not.
+    first.process.as_deref().into_iter().for_each(exit::drop_memory);
+    if first.is_over {
         mark_dirty();
     }
 }
@@ -255,7 +259,7 @@ fn report_end(system: &mut System, number: u32) {
 
 /// Reads what the daemon has sent.
 pub fn serve(system: &mut System) {
-    let mut buffer = alloc::vec![0; 8192];
+    let mut buffer = [0; 2048];
     loop {
         let count = match &system.session.port {
             Some(port) => port.read(&mut buffer).unwrap_or(0),

@@ -124,6 +124,9 @@ pub fn time_stamp() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
+/// Bytes at the end of every stack that are the thread's block.
+pub(crate) const BLOCK_SIZE: usize = 64;
+
 #[cfg(target_os = "none")]
 core::arch::global_asm!(
     ".section .text.start, \"ax\", @progbits",
@@ -131,6 +134,7 @@ core::arch::global_asm!(
     "_start:",
     "xor ebp, ebp",
     "and rsp, -16",
+    "sub rsp, {block}",
     "call rt_start",
     "ud2",
     ".global rt_thread_entry",
@@ -140,6 +144,7 @@ core::arch::global_asm!(
     "call rt_thread_start",
     "ud2",
     ".text",
+    block = const BLOCK_SIZE,
 );
 
 #[cfg(target_os = "none")]

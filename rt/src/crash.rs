@@ -5,7 +5,6 @@
 
 use crate::{arch, thread};
 use kernel_abi::{
-    PAGE_SIZE,
     guest::Registers,
     layout::{HOME_BASE, HOME_SIZE, home::STACK_SIZE},
 };
@@ -21,8 +20,8 @@ const STACK_WORDS: u64 = 16;
 /// `WrongState` when the thread has no state page.
 pub(crate) fn describe_faults() -> crate::Result<()> {
     let entry = (on_fault as *const ()).addr() as u64;
-    // The rest of the block's page is the handler's stack; a function finds a return address at its top.
-    let stack = stack_base() + PAGE_SIZE - 8;
+    // A function finds a return address at the top of its stack.
+    let stack = thread::fault_stack() - 8;
     let handler = [entry, stack, 0, 0, 0, 0];
     arch::call(kernel_abi::Operation::FaultHandler, handler).map(|_| ())
 }

@@ -9,7 +9,11 @@
 //! HEAP + 16 MiB = PAGES     pages; the first is never used, so that 0 says none
 //! ```
 
-use crate::{Result, arch, startup, sync::Mutex, view};
+use crate::{
+    Result, arch, startup,
+    sync::{Mutex, SpinLock},
+    view,
+};
 use core::{
     alloc::{GlobalAlloc, Layout},
     ptr,
@@ -28,16 +32,16 @@ const PAGES: u64 = home::HEAP + TABLE;
 /// Orders of runs: 1 page to 4 GiB.
 const ORDERS: usize = 21;
 /// Order of the runs that the heap grows by: a quarter of what it has, between these.
-const GROWTH: (usize, usize) = (1, 4);
+const GROWTH: (usize, usize) = (2, 4);
 /// Runs of this order and above give their frames back when they are free.
 const RETURNED: usize = 6;
 /// Sizes of small blocks.
-const CLASSES: [usize; 15] =
-    [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1360, 2048, 4096];
+const CLASSES: [usize; 17] =
+    [16, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512, 768, 1024, 1360, 2048, 4096];
 /// Mark of a free run in the table, above its order.
 const FREE: u8 = 0x40;
 /// Mark of a free run without frames.
-const EMPTY: u8 = 0x80;
+const BARE: u8 = 0x80;
 /// Alignment of the first page, and the most that an allocation can have.
 const ALIGNED: usize = 1 << 20;
 /// Flag of `SpaceZero`: frames at once.
@@ -54,8 +58,6 @@ struct Heap {
     top: usize,
     table_pages: u64,
     empty_count: usize,
-    /// Runs without frames, as (page, order).
-    empty: [(usize, usize); EMPTY_RUNS],
     /// Pages that are given up when nothing else is to be had: home offset, and how many; none without a reserve.
     reserve: (u64, u64),
 }
@@ -75,9 +77,12 @@ static HEAP: Mutex<Heap> = Mutex::new(Heap {
     top: 0,
     table_pages: 0,
     empty_count: 0,
-    empty: [(0, 0); EMPTY_RUNS],
     reserve: (0, 0),
 });
+
+/// Runs without frames, as (page, order); used while [`HEAP`] is held.
+#[cfg_attr(target_os = "none", unsafe(link_section = ".bss.cold"))]
+static EMPTY: SpinLock<[(usize, usize); EMPTY_RUNS]> = SpinLock::new([(0, 0); EMPTY_RUNS]);
 
 /// Keeps pages that allocations live on when the budget is exhausted, and takes the frames of the program's own data, whose first touch might come only then.
 ///
@@ -173,13 +178,13 @@ impl Heap {
 
     /// Uses a run without frames again.
     fn refill_empty(&mut self, order: usize) -> Option<usize> {
-        let index =
-            self.empty.iter().take(self.empty_count).position(|(_, size)| *size >= order)?;
-        let (page, size) = *self.empty.get(index)?;
+        let last = self.empty_count.checked_sub(1)?;
+        let mut empty = EMPTY.lock();
+        let index = empty.iter().take(self.empty_count).position(|(_, size)| *size >= order)?;
+        let (page, size) = *empty.get(index)?;
         populate(page, size).ok()?;
-        self.empty_count -= 1;
-        let last = *self.empty.get(self.empty_count)?;
-        *self.empty.get_mut(index)? = last;
+        empty.swap(index, last);
+        self.empty_count = last;
         self.split(page, size, order);
         Some(page)
     }
@@ -319,12 +324,12 @@ impl Heap {
         if order >= RETURNED && self.empty_count < EMPTY_RUNS {
             let offset = PAGES + ((page as u64) << PAGE_SHIFT);
             if startup::home_space().unmap(offset, 1 << order).is_ok() {
-                if let Some(place) = self.empty.get_mut(self.empty_count) {
+                if let Some(place) = EMPTY.lock().get_mut(self.empty_count) {
                     *place = (page, order);
                     self.empty_count += 1;
                 }
                 // SAFETY: the mark belongs to the heap.
-                unsafe { mark(page).write(EMPTY) };
+                unsafe { mark(page).write(BARE) };
                 return;
             }
         }
@@ -342,13 +347,13 @@ impl Heap {
     }
 
     /// Cuts a new block. Blocks of a power of two are aligned to it, as [`class_of`] promises.
+    #[inline(never)]
     fn cut(&mut self, size: usize) -> Option<usize> {
         if size >= PAGE_SIZE as usize {
             return self.take_run(0).map(address);
         }
-        let place = |from: usize| {
-            from.next_multiple_of(if size.is_power_of_two() { size } else { CLASSES[0] })
-        };
+        let align = if size.is_power_of_two() { size } else { CLASSES[0] };
+        let place = |from: usize| (from + align - 1) & !(align - 1);
         if place(self.uncut.0) + size > self.uncut.1 {
             let page = address(self.take_run(0)?);
             if page != self.uncut.1 {
@@ -364,15 +369,13 @@ impl Heap {
         Some(block)
     }
 
-    /// Makes free blocks of a range that is too short for what was asked for.
+    /// Makes free blocks of a range that is too short for what was asked for: powers of two, as large as their places are aligned.
     fn scatter(&mut self, mut from: usize, to: usize) {
         while from < to {
-            let fits = |size: &usize| {
-                *size <= to - from && (!size.is_power_of_two() || from.is_multiple_of(*size))
-            };
-            let Some(class) = CLASSES.iter().rposition(fits) else { return };
-            self.give_block(from, class);
-            from += CLASSES.get(class).copied().unwrap_or(PAGE_SIZE as usize);
+            let size = 1 << from.trailing_zeros().min((to - from).ilog2());
+            let Some(class) = CLASS_OF.get(size / CLASSES[0]) else { return };
+            self.give_block(from, usize::from(*class));
+            from += size;
         }
     }
 
@@ -440,6 +443,25 @@ unsafe impl GlobalAlloc for Allocator {
                 order_of(layout.size().max(layout.align())),
             ),
         }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller promises that the size, rounded up to the alignment, does not overflow.
+        let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        let class = class_of(layout);
+        if class.is_some() && class == class_of(wanted) {
+            return pointer;
+        }
+        // SAFETY: the size is not 0, which the caller promises.
+        let moved = unsafe { self.alloc(wanted) };
+        if !moved.is_null() {
+            let kept = layout.size().min(size);
+            // SAFETY: both blocks have the bytes, and a new block overlaps none that is in use.
+            unsafe { ptr::copy_nonoverlapping(pointer, moved, kept) };
+            // SAFETY: the caller promises that the block is in use with this layout.
+            unsafe { self.dealloc(pointer, layout) };
+        }
+        moved
     }
 }
 

@@ -16,10 +16,8 @@ const FIRST_SLOT: Slot = root::THREAD + 1;
 const POPULATE: u64 = 1 << 8;
 /// Pages at the top of the stack that have frames from the beginning.
 const STACK_POPULATED: u64 = 4;
-/// Pages of the thread's block at the stack's lowest end.
-const BLOCK_PAGES: u64 = 1;
-/// Pages between block and stack: the place of a state page, and a guard.
-const GUARD_PAGES: u64 = 2;
+/// Pages below the stack that are holes.
+const GUARD_PAGES: u64 = 1;
 
 /// A program being launched.
 #[derive(Debug)]
@@ -125,11 +123,9 @@ impl<'a> Launch<'a> {
 
     fn make_stack(&self, space: Space) -> Result<()> {
         let access = Access::READ | Access::WRITE;
-        let low = home::STACK_TOP - home::STACK_SIZE;
-        space.zero(low, BLOCK_PAGES, access, POPULATE)?;
-        let skipped = BLOCK_PAGES + GUARD_PAGES;
-        let demand = home::STACK_SIZE / PAGE_SIZE - skipped - STACK_POPULATED;
-        space.zero(low + skipped * PAGE_SIZE, demand, access, 0)?;
+        let low = home::STACK_TOP - home::STACK_SIZE + GUARD_PAGES * PAGE_SIZE;
+        let demand = home::STACK_SIZE / PAGE_SIZE - GUARD_PAGES - STACK_POPULATED;
+        space.zero(low, demand, access, 0)?;
         space.zero(home::STACK_TOP - STACK_POPULATED * PAGE_SIZE, STACK_POPULATED, access, POPULATE)
     }
 

@@ -6,7 +6,7 @@ use crate::{Notification, Result, Space, view::View};
 use contract::ring::{CAPACITY, PORT_PAGES, offset};
 use core::{
     ptr,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, Ordering, fence},
 };
 use kernel_abi::{PAGE_SIZE, space::Access};
 
@@ -39,6 +39,7 @@ pub struct Port {
     outgoing: Ring,
     closed_by_me: usize,
     closed_by_peer: usize,
+    side: Side,
     doorbell: Notification,
     bits: u64,
 }
@@ -66,7 +67,7 @@ impl Port {
                 (from_program, to_program, offset::CLOSED_BY_CONTROL, offset::CLOSED_BY_PROGRAM)
             }
         };
-        Ok(Self { view, incoming, outgoing, closed_by_me, closed_by_peer, doorbell, bits })
+        Ok(Self { view, incoming, outgoing, closed_by_me, closed_by_peer, side, doorbell, bits })
     }
 
     fn word(&self, at: usize) -> &AtomicU32 {
@@ -95,7 +96,7 @@ impl Port {
         check(tail.wrapping_sub(head)).map(|used| CAPACITY as usize - used)
     }
 
-    /// Reads what is there, up to the buffer's length, and rings the doorbell if that made room.
+    /// Reads what is there, up to the buffer's length, and rings the doorbell if the other side may wait for the room.
     ///
     /// # Errors
     /// [`Broken`].
@@ -110,15 +111,39 @@ impl Port {
         let rest = second.get_mut(..count - first.len()).unwrap_or_default();
         self.view.read(self.incoming.data, rest).map_err(|_| Broken)?;
         self.word(self.incoming.head).store(head.wrapping_add(count as u32), Ordering::Release);
-        self.ring();
+        // ORDERING: pairs with the fence in `write`: either this sees that the ring was filled, or the producer sees the room.
+        fence(Ordering::SeqCst);
+        let tail = self.word(self.incoming.tail).load(Ordering::Relaxed);
+        // A program waits only when it has filled the ring; the control service grants the daemon what room there is.
+        if self.side == Side::Program || tail.wrapping_sub(head) >= CAPACITY {
+            self.ring();
+        }
         Ok(count)
     }
 
-    /// Writes what there is room for and rings the doorbell.
+    /// Writes what there is room for and rings the doorbell; when it could not write all, the ring is full.
     ///
     /// # Errors
     /// [`Broken`].
     pub fn write(&self, bytes: &[u8]) -> core::result::Result<usize, Broken> {
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            let count = self.put(rest)?;
+            if count == 0 {
+                break;
+            }
+            written += count;
+            // ORDERING: pairs with the fence in `read`.
+            fence(Ordering::SeqCst);
+        }
+        if written > 0 {
+            self.ring();
+        }
+        Ok(written)
+    }
+
+    /// Writes what there is room for at this moment.
+    fn put(&self, bytes: &[u8]) -> core::result::Result<usize, Broken> {
         let count = self.writable()?.min(bytes.len());
         if count == 0 {
             return Ok(0);
@@ -129,7 +154,6 @@ impl Port {
         let rest = second.get(..count - first.len()).unwrap_or_default();
         self.view.write(self.outgoing.data, rest).map_err(|_| Broken)?;
         self.word(self.outgoing.tail).store(tail.wrapping_add(count as u32), Ordering::Release);
-        self.ring();
         Ok(count)
     }
 

@@ -7,14 +7,12 @@ use kernel_abi::{Error, Slot, cap::SLOT_LIMIT};
 /// Freed slots that are remembered; more are lost to this program, which has a million.
 const REMEMBERED: usize = 512;
 
-/// A stack of freed slots.
-struct Freed {
-    slots: [Slot; REMEMBERED],
-    count: usize,
-}
-
 static NEXT: AtomicU32 = AtomicU32::new(kernel_abi::cap::root::FREE);
-static FREED: SpinLock<Freed> = SpinLock::new(Freed { slots: [0; REMEMBERED], count: 0 });
+/// How many freed slots there are; held while they are used.
+static COUNT: SpinLock<usize> = SpinLock::new(0);
+/// A stack of freed slots.
+#[cfg_attr(target_os = "none", unsafe(link_section = ".bss.cold"))]
+static FREED: [AtomicU32; REMEMBERED] = [const { AtomicU32::new(0) }; REMEMBERED];
 
 /// Sets the first slot that nothing was put into.
 pub(crate) fn set_first(slot: Slot) {
@@ -27,10 +25,11 @@ pub(crate) fn set_first(slot: Slot) {
 /// `OutOfObjects` when all slots were used.
 pub fn take() -> Result<Slot, Error> {
     {
-        let mut freed = FREED.lock();
-        if let Some(last) = freed.count.checked_sub(1) {
-            freed.count = last;
-            return freed.slots.get(last).copied().ok_or(Error::OutOfObjects);
+        let mut count = COUNT.lock();
+        if let Some(last) = count.checked_sub(1) {
+            *count = last;
+            let slot = FREED.get(last).ok_or(Error::OutOfObjects)?;
+            return Ok(slot.load(Ordering::Relaxed));
         }
     }
     let slot = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -55,10 +54,9 @@ pub fn give_back(slot: Slot) {
     if slot == 0 {
         return;
     }
-    let mut freed = FREED.lock();
-    let count = freed.count;
-    if let Some(place) = freed.slots.get_mut(count) {
-        *place = slot;
-        freed.count += 1;
+    let mut count = COUNT.lock();
+    if let Some(place) = FREED.get(*count) {
+        place.store(slot, Ordering::Relaxed);
+        *count += 1;
     }
 }

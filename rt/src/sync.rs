@@ -83,6 +83,7 @@ mod parking {
     /// Waiters of a bucket that are remembered; a thread that finds no place gives its turn away instead.
     const PLACES: usize = 16;
 
+    #[cfg_attr(target_os = "none", unsafe(link_section = ".bss.cold"))]
     static TABLE: [SpinLock<[(usize, Slot); PLACES]>; BUCKETS] =
         [const { SpinLock::new([(0, 0); PLACES]) }; BUCKETS];
 

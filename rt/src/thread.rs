@@ -1,13 +1,13 @@
 //! Threads of a program.
 //!
-//! Every stack is [`STACK_SIZE`] long and aligned to it, so that the stack pointer leads to the thread's [`Block`] at the stack's lowest page without
-//! any register that a guest could own:
+//! Every stack is [`STACK_SIZE`] long and aligned to it, so that the stack pointer leads to the thread's [`Block`] at its end without any register
+//! that a guest could own:
 //!
 //! ```text
-//! +0       the block
-//! +4096    the state page (threads that run guests)
-//! +8192    guard: a hole
-//! +12288   stack, growing down from the end
+//! +0             guard: a hole
+//! +4096          stack, growing down from the block, or from the state page of a thread that runs guests
+//! end - 4096     the state page: the kernel uses its beginning, a handler of faults what is between that and the block as its stack
+//! end - 64       the block
 //! ```
 
 use crate::{Domain, Result, Space, Thread, arch, startup, sync::SpinLock, view};
@@ -25,12 +25,14 @@ use kernel_abi::{
 
 /// Pages of a stack with everything that belongs to it.
 const STACK_PAGES: u64 = STACK_SIZE / PAGE_SIZE;
+/// Offset of the block; every thread's first stack pointer is at or below it.
+const BLOCK: u64 = STACK_SIZE - arch::BLOCK_SIZE as u64;
 /// Offset of the state page.
-const STATE: u64 = PAGE_SIZE;
+const STATE: u64 = STACK_SIZE - PAGE_SIZE;
 /// Offset of the stack's lowest byte.
-pub(crate) const STACK: u64 = 3 * PAGE_SIZE;
-/// Pages at the top of a stack that have frames from the beginning.
-const POPULATED: u64 = 2;
+pub(crate) const STACK: u64 = PAGE_SIZE;
+/// Pages at the end that have frames from the beginning, the state page among them.
+const POPULATED: u64 = 3;
 /// State of a thread that has ended, as the kernel tells it.
 const DEAD: u64 = 3;
 /// Stacks kept for further threads.
@@ -54,6 +56,8 @@ impl fmt::Debug for Block {
     }
 }
 
+const _: () = assert!(size_of::<Block>() <= arch::BLOCK_SIZE);
+
 struct Start {
     #[cfg_attr(
         not(target_os = "none"),
@@ -74,14 +78,14 @@ static KEPT_STACKS: SpinLock<Kept> = SpinLock::new(Kept { stacks: [0; KEPT], cou
 #[must_use]
 pub fn block() -> &'static Block {
     #[cfg(target_os = "none")]
-    let address = arch::stack_pointer() & !(STACK_SIZE - 1);
+    let address = (arch::stack_pointer() & !(STACK_SIZE - 1)) + BLOCK;
     #[cfg(not(target_os = "none"))]
     let address = {
         let _ = arch::stack_pointer();
         std::thread_local!(static BLOCK: Block = const { Block { thread: AtomicU32::new(0), has_state: AtomicU32::new(0), local: AtomicPtr::new(ptr::null_mut()), start: AtomicPtr::new(ptr::null_mut()) } });
         BLOCK.with(|block| ptr::from_ref(block).expose_provenance()) as u64
     };
-    // SAFETY: every stack has its block at its lowest page, zeroed when the stack was made; all fields are atomics.
+    // SAFETY: every stack has its block at its end, zeroed when the stack was made; all fields are atomics.
     unsafe { &*ptr::with_exposed_provenance::<Block>(address as usize) }
 }
 
@@ -97,9 +101,15 @@ pub fn own_slot() -> Slot {
 pub fn state_page() -> Option<*mut StatePage> {
     let block = block();
     (block.has_state.load(Ordering::Relaxed) != 0).then(|| {
-        let address = ptr::from_ref(block).addr() + STATE as usize;
+        let address = ptr::from_ref(block).addr() & !(PAGE_SIZE as usize - 1);
         ptr::with_exposed_provenance_mut(address)
     })
+}
+
+/// Where the stack of a handler of the calling thread's faults begins, if the thread has a state page.
+#[must_use]
+pub fn fault_stack() -> u64 {
+    ptr::from_ref(block()).addr() as u64
 }
 
 /// Notes the first thread's slot.
@@ -177,7 +187,7 @@ pub fn prepare(with_state: bool) -> Result<Prepared> {
 impl Prepared {
     fn block(&self) -> &'static Block {
         // SAFETY: as in `block`.
-        unsafe { &*ptr::with_exposed_provenance::<Block>((HOME_BASE + self.base) as usize) }
+        unsafe { &*ptr::with_exposed_provenance::<Block>((HOME_BASE + self.base + BLOCK) as usize) }
     }
     /// Its capability.
     #[must_use]
@@ -196,7 +206,9 @@ impl Prepared {
     pub fn start(self, run: impl FnOnce() + Send + 'static) -> Result<Thread> {
         let start = Box::into_raw(Box::new(Start { run: Box::new(run) }));
         self.block().start.store(start, Ordering::Release);
-        self.thread.start(arch::thread_entry(), HOME_BASE + self.base + STACK_SIZE, 0)?;
+        let has_state = self.block().has_state.load(Ordering::Relaxed) != 0;
+        let top = self.base + if has_state { STATE } else { BLOCK };
+        self.thread.start(arch::thread_entry(), HOME_BASE + top, 0)?;
         Ok(self.thread)
     }
     /// Gives everything back.
@@ -222,7 +234,7 @@ extern "C" fn rt_thread_start() -> ! {
 pub fn finish() -> ! {
     let block = block();
     let slot = block.thread.load(Ordering::Relaxed);
-    let base = (ptr::from_ref(block).addr() as u64).wrapping_sub(HOME_BASE);
+    let base = (ptr::from_ref(block).addr() as u64).wrapping_sub(HOME_BASE + BLOCK);
     let mut retired = RETIRED.lock();
     if retired.iter().all(|(base, _)| *base != 0) {
         collect(&mut retired);
@@ -276,7 +288,6 @@ fn make_stack() -> Result<u64> {
 
 fn fill_stack(home: Space, base: u64) -> Result<()> {
     let access = Access::READ | Access::WRITE;
-    home.zero(base, STATE / PAGE_SIZE + 1, access, POPULATE)?;
     let top = STACK_SIZE - POPULATED * PAGE_SIZE;
     home.zero(base + STACK, (top - STACK) / PAGE_SIZE, access, 0)?;
     home.zero(base + top, POPULATED, access, POPULATE)

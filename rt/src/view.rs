@@ -3,6 +3,7 @@
 //! The first areas are small and near what every program has, so that small views need no page-table page of their own. Ranges come in powers of two, from a page to some GiB; a freed range is used again for the same size.
 
 use crate::{Result, Space, startup, sync::SpinLock};
+use core::sync::atomic::{AtomicU64, Ordering};
 use kernel_abi::{
     Error, PAGE_SHIFT,
     layout::{HOME_BASE, home},
@@ -17,15 +18,16 @@ const REMEMBERED: usize = 64;
 struct Ranges {
     /// What is used of each area.
     used: [u64; home::VIEWS.len()],
+    /// Freed ranges of each size.
     counts: [usize; ORDERS],
-    freed: [[u64; REMEMBERED]; ORDERS],
 }
 
-static RANGES: SpinLock<Ranges> = SpinLock::new(Ranges {
-    used: [0; home::VIEWS.len()],
-    counts: [0; ORDERS],
-    freed: [[0; REMEMBERED]; ORDERS],
-});
+static RANGES: SpinLock<Ranges> =
+    SpinLock::new(Ranges { used: [0; home::VIEWS.len()], counts: [0; ORDERS] });
+/// The freed ranges; used while [`RANGES`] is held.
+#[cfg_attr(target_os = "none", unsafe(link_section = ".bss.cold"))]
+static FREED: [[AtomicU64; REMEMBERED]; ORDERS] =
+    [const { [const { AtomicU64::new(0) }; REMEMBERED] }; ORDERS];
 
 fn order_of(pages: u64) -> Result<usize> {
     let order = pages.max(1).next_power_of_two().ilog2() as usize;
@@ -41,12 +43,8 @@ pub fn reserve(pages: u64) -> Result<u64> {
     let mut ranges = RANGES.lock();
     let count = ranges.counts.get(order).copied().unwrap_or(0);
     if count > 0 {
-        let offset = ranges
-            .freed
-            .get(order)
-            .and_then(|freed| freed.get(count - 1))
-            .copied()
-            .ok_or(Error::OutOfFrames)?;
+        let freed = FREED.get(order).and_then(|freed| freed.get(count - 1));
+        let offset = freed.ok_or(Error::OutOfFrames)?.load(Ordering::Relaxed);
         if let Some(place) = ranges.counts.get_mut(order) {
             *place = count - 1;
         }
@@ -68,8 +66,8 @@ pub fn give_back(offset: u64, pages: u64) {
     let Ok(order) = order_of(pages) else { return };
     let mut ranges = RANGES.lock();
     let count = ranges.counts.get(order).copied().unwrap_or(REMEMBERED);
-    if let Some(place) = ranges.freed.get_mut(order).and_then(|freed| freed.get_mut(count)) {
-        *place = offset;
+    if let Some(place) = FREED.get(order).and_then(|freed| freed.get(count)) {
+        place.store(offset, Ordering::Relaxed);
         if let Some(count) = ranges.counts.get_mut(order) {
             *count += 1;
         }

@@ -8,7 +8,7 @@ use crate::sample;
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use contract::{
     channel::well_known::FIRST_COMPARTMENT,
-    compartment::{ExitStatus, FromCompartment, StartFailure, ToCompartment},
+    compartment::{ExitStatus, FromCompartment, StartFailure, ToCompartment, WINDOW_STEP},
     control::call,
     ring::PORT_PAGES,
     wire::{self, Decoder},
@@ -49,6 +49,8 @@ pub(crate) struct Heard {
     pub(crate) is_closed: bool,
     /// Whole lines of its output go to the log at once.
     relays: bool,
+    /// Bytes of its window that are not given back yet; a measured program writes to one stream or little.
+    owed: u32,
 }
 
 /// A port and the state of what comes through it.
@@ -66,6 +68,7 @@ struct State {
     heard: BTreeMap<u32, Heard>,
     /// By the bit that they ring.
     open: BTreeMap<u32, Vec<Conversation>>,
+    buffer: Vec<u8>,
     next: u32,
 }
 
@@ -179,7 +182,7 @@ impl State {
             // The bit is rung by idle ones too, which cost no more than this look.
             for conversation in ringers.filter(|conversation| conversation.has_work()) {
                 if let Some(heard) = self.heard.get_mut(&conversation.channel) {
-                    conversation.listen(heard);
+                    conversation.listen(heard, &mut self.buffer);
                 }
             }
         }
@@ -191,7 +194,7 @@ impl State {
         let Some(ringers) = self.open.get_mut(&(channel % BITS)) else { return };
         let place = ringers.iter().position(|conversation| conversation.channel == channel);
         if let Some(mut conversation) = place.map(|place| ringers.swap_remove(place)) {
-            conversation.listen(heard);
+            conversation.listen(heard, &mut self.buffer);
             drop(conversation.port);
             let _ = conversation.space.destroy();
             conversation.doorbell.forget();
@@ -205,9 +208,9 @@ impl Conversation {
         !self.out.is_empty() || self.port.readable() != Ok(0)
     }
 
-    fn listen(&mut self, heard: &mut Heard) {
-        let mut buffer = [0; CHUNK];
-        while let Ok(count @ 1..) = self.port.read(&mut buffer) {
+    fn listen(&mut self, heard: &mut Heard, buffer: &mut Vec<u8>) {
+        buffer.resize(CHUNK, 0);
+        while let Ok(count @ 1..) = self.port.read(buffer) {
             self.decoder.feed(buffer.get(..count).unwrap_or_default());
             while let Ok(Some(message)) = self.decoder.next::<FromCompartment>() {
                 self.note(message, heard);
@@ -221,12 +224,15 @@ impl Conversation {
     fn note(&mut self, message: FromCompartment, heard: &mut Heard) {
         match message {
             FromCompartment::Output { process, stream, bytes } => {
-                let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-                // A window is small enough to be encoded.
-                let _ = wire::encode(
-                    &ToCompartment::Window { process, stream, bytes: length },
-                    &mut self.out,
-                );
+                heard.owed += u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                if heard.owed >= WINDOW_STEP {
+                    let bytes = core::mem::take(&mut heard.owed);
+                    // A window is small enough to be encoded.
+                    let _ = wire::encode(
+                        &ToCompartment::Window { process, stream, bytes },
+                        &mut self.out,
+                    );
+                }
                 if stream == 1 { &mut heard.output } else { &mut heard.errors }.extend(bytes);
                 if heard.relays {
                     sample::relay(&mut heard.output);

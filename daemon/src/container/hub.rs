@@ -13,7 +13,7 @@ use crate::machine::connection::{ConnectionError, Receiver, Sender};
 use contract::{
     compartment::{
         Answer, ExitStatus, FromCompartment, INITIAL_WINDOW, MAX_BYTES, ProcessSpec, Question,
-        StartFailure, ToCompartment, WindowSize,
+        StartFailure, ToCompartment, WINDOW_STEP, WindowSize,
     },
     compartments::Budget,
     wire::{self, Decoder},
@@ -224,6 +224,8 @@ struct Process {
     end_input: bool,
     /// Bytes the compartment may still send on streams 1 and 2.
     output_windows: [u32; 2],
+    /// What of them is free again but not given back yet.
+    owed_windows: [u32; 2],
 }
 
 impl Process {
@@ -234,6 +236,7 @@ impl Process {
             input: VecDeque::new(),
             end_input: false,
             output_windows: [INITIAL_WINDOW; 2],
+            owed_windows: [0; 2],
         }
     }
 
@@ -402,6 +405,12 @@ impl State {
 
     fn give_window(&mut self, process: u32, stream: u8, bytes: u32) {
         let Some(entry) = self.processes.get_mut(&process) else { return };
+        let Some(owed) = window(&mut entry.owed_windows, stream) else { return };
+        *owed += bytes;
+        if *owed < WINDOW_STEP {
+            return;
+        }
+        let bytes = std::mem::take(owed);
         if let Some(window) = window(&mut entry.output_windows, stream) {
             *window += bytes;
             self.send(ToCompartment::Window { process, stream, bytes });

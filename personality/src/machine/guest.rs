@@ -213,8 +213,7 @@ pub fn catch_faults() {
     #[cfg(target_os = "none")]
     {
         let entry = (personality_fault as *const ()).addr() as u64;
-        // The rest of the block's page is the handler's stack.
-        let stack = core::ptr::from_ref(rt::thread::block()).addr() as u64 + PAGE;
+        let stack = rt::thread::fault_stack();
         let _ = rt::arch::call(kernel_abi::Operation::FaultHandler, [entry, stack, 0, 0, 0, 0]);
     }
 }

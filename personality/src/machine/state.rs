@@ -169,7 +169,14 @@ impl core::fmt::Debug for Vectors {
 }
 
 /// An area for states that come and go within one system call, so that none has to be made.
+#[cfg_attr(target_os = "none", unsafe(link_section = ".bss.cold"))]
 static SCRATCH: SpinLock<Vectors> = SpinLock::new(Vectors([0; VECTOR_AREA]));
+
+/// Legacy region and header of an area without any component; MXCSR as after reset.
+#[repr(C, align(64))]
+struct Reset([u32; 6], u32, [u32; 137]);
+
+static RESET: Reset = Reset([0; 6], 0x1f80, [0; 137]);
 
 impl Vectors {
     /// The registers of the calling thread, for another thread to load.
@@ -198,10 +205,10 @@ impl Vectors {
     }
     /// Loads the state that `execve` leaves: no component in use, control words as after reset.
     pub fn reset() {
-        let mut vectors = SCRATCH.lock();
-        vectors.0[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
-        vectors.0[512..576].fill(0);
-        vectors.load();
+        // SAFETY: the header names no component, so that nothing behind it is read, and has no reserved bit, nor has MXCSR.
+        unsafe {
+            core::arch::asm!("xrstor64 [{}]", in(reg) &raw const RESET, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, readonly, preserves_flags));
+        }
     }
     /// Saves the registers of the calling thread.
     pub fn save(&mut self) {

@@ -67,8 +67,11 @@ fn finish_process(system: &System, process: &Rc<Process>) {
     process.timers.borrow_mut().clear();
     process.alarm.set((0, 0));
     process.cpu_alarms.iter().for_each(|alarm| alarm.set((0, 0)));
-    // The memory goes now, not when somebody waits.
-    drop(process.memory.replace(Rc::new(Memory::default())));
+    // The memory goes now, not when somebody waits; that of the very last goes with the compartment, or the session sees to it.
+    let is_last = process.daemon_number.get() == Some(0) && system.processes.task_count() == 0;
+    if !is_last {
+        drop_memory(process);
+    }
     hang_up(system, process);
     adopt_children(system, process);
     process.end_queue.wake();
@@ -101,6 +104,11 @@ fn finish_process(system: &System, process: &Rc<Process>) {
         system.processes.remove(process.pid);
     }
     parent.queue.wake();
+}
+
+/// Gives a process's memory back.
+pub fn drop_memory(process: &Process) {
+    drop(process.memory.replace(Rc::new(Memory::default())));
 }
 
 /// Whether a process's children vanish without being waited for.

@@ -343,10 +343,12 @@ impl Process {
 }
 
 impl Task {
-    /// Makes the task look at signals: it is woken from a wait, or taken out of the guest.
+    /// Makes the task look at signals: it is woken from a wait, or taken out of the guest. One that notifies itself looks before it does either.
     pub fn notify(&self) {
         self.has_work.set(true);
-        let _ = self.thread.kick();
+        if self.thread.0 != rt::thread::own_slot() {
+            let _ = self.thread.kick();
+        }
     }
     /// The table of files.
     #[must_use]

@@ -216,12 +216,7 @@ pub fn send_to_task(task: &Rc<Task>, signo: u8, info: Siginfo) {
         return;
     }
     task.pending.borrow_mut().push(info);
-    if rt::thread::own_slot() == task.thread.slot() {
-        // The caller looks when its call ends.
-        task.has_work.set(true);
-    } else {
-        task.notify();
-    }
+    task.notify();
 }
 
 /// Sends a signal that a task has caused itself by a fault: it cannot be blocked or ignored.
