@@ -51,7 +51,11 @@ pub fn take_window() -> Result<Slot, Error> {
 
 /// Gives an empty slot back.
 pub fn give_back(slot: Slot) {
-    if slot == 0 {
+    if slot == 0 || slot >= SLOT_LIMIT {
+        return;
+    }
+    // What was taken last is the next again: an operation that fails for want of memory touches none that is new.
+    if NEXT.compare_exchange(slot + 1, slot, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
         return;
     }
     let mut count = COUNT.lock();
