@@ -1,18 +1,24 @@
 //! The program's free capability slots.
 
 use crate::sync::SpinLock;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel_abi::{Error, Slot, cap::SLOT_LIMIT};
 
-/// Freed slots that are remembered; more are lost to this program, which has a million.
-const REMEMBERED: usize = 512;
+/// Freed slots that are remembered without the heap, so that one can be given back when memory is exhausted.
+const REMEMBERED: usize = 128;
 
 static NEXT: AtomicU32 = AtomicU32::new(kernel_abi::cap::root::FREE);
-/// How many freed slots there are; held while they are used.
-static COUNT: SpinLock<usize> = SpinLock::new(0);
-/// A stack of freed slots.
-#[cfg_attr(target_os = "none", unsafe(link_section = ".bss.cold"))]
-static FREED: [AtomicU32; REMEMBERED] = [const { AtomicU32::new(0) }; REMEMBERED];
+static FREED: SpinLock<Freed> =
+    SpinLock::new(Freed { slots: [0; REMEMBERED], count: 0, more: Vec::new() });
+
+/// Freed slots.
+struct Freed {
+    slots: [Slot; REMEMBERED],
+    count: usize,
+    /// What found no place there; what finds none here either, for want of memory, is lost to this program, which has a million.
+    more: Vec<Slot>,
+}
 
 /// Sets the first slot that nothing was put into.
 pub(crate) fn set_first(slot: Slot) {
@@ -25,11 +31,13 @@ pub(crate) fn set_first(slot: Slot) {
 /// `OutOfObjects` when all slots were used.
 pub fn take() -> Result<Slot, Error> {
     {
-        let mut count = COUNT.lock();
-        if let Some(last) = count.checked_sub(1) {
-            *count = last;
-            let slot = FREED.get(last).ok_or(Error::OutOfObjects)?;
-            return Ok(slot.load(Ordering::Relaxed));
+        let mut freed = FREED.lock();
+        if let Some(slot) = freed.more.pop() {
+            return Ok(slot);
+        }
+        if let Some(last) = freed.count.checked_sub(1) {
+            freed.count = last;
+            return freed.slots.get(last).copied().ok_or(Error::OutOfObjects);
         }
     }
     let slot = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -58,9 +66,12 @@ pub fn give_back(slot: Slot) {
     if NEXT.compare_exchange(slot + 1, slot, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
         return;
     }
-    let mut count = COUNT.lock();
-    if let Some(place) = FREED.get(*count) {
-        place.store(slot, Ordering::Relaxed);
-        *count += 1;
+    let mut freed = FREED.lock();
+    let count = freed.count;
+    if let Some(place) = freed.slots.get_mut(count) {
+        *place = slot;
+        freed.count += 1;
+    } else if freed.more.try_reserve(1).is_ok() {
+        freed.more.push(slot);
     }
 }

@@ -8,12 +8,15 @@
 //! for processes that nobody started is a breach, and the compartment is destroyed for it. A client that does not read delays only the
 //! stream it is attached to: a window is given back when everybody has dropped the [`Chunk`].
 
-use super::log::{Entry, LogWriter};
+use super::{
+    log::{Entry, LogWriter},
+    window::Window,
+};
 use crate::machine::connection::{ConnectionError, Receiver, Sender};
 use contract::{
     compartment::{
         Answer, ExitStatus, FromCompartment, INITIAL_WINDOW, MAX_BYTES, ProcessSpec, Question,
-        StartFailure, ToCompartment, WINDOW_STEP, WindowSize,
+        StartFailure, ToCompartment, WindowSize,
     },
     compartments::Budget,
     wire::{self, Decoder},
@@ -223,9 +226,7 @@ struct Process {
     input: VecDeque<(Vec<u8>, mpsc::UnboundedSender<Event>)>,
     end_input: bool,
     /// Bytes the compartment may still send on streams 1 and 2.
-    output_windows: [u32; 2],
-    /// What of them is free again but not given back yet.
-    owed_windows: [u32; 2],
+    output_windows: [Window; 2],
 }
 
 impl Process {
@@ -235,8 +236,7 @@ impl Process {
             input_window: INITIAL_WINDOW,
             input: VecDeque::new(),
             end_input: false,
-            output_windows: [INITIAL_WINDOW; 2],
-            owed_windows: [0; 2],
+            output_windows: Default::default(),
         }
     }
 
@@ -405,14 +405,8 @@ impl State {
 
     fn give_window(&mut self, process: u32, stream: u8, bytes: u32) {
         let Some(entry) = self.processes.get_mut(&process) else { return };
-        let Some(owed) = window(&mut entry.owed_windows, stream) else { return };
-        *owed += bytes;
-        if *owed < WINDOW_STEP {
-            return;
-        }
-        let bytes = std::mem::take(owed);
-        if let Some(window) = window(&mut entry.output_windows, stream) {
-            *window += bytes;
+        let window = window(&mut entry.output_windows, stream);
+        if let Some(bytes) = window.and_then(|window| window.give_back(bytes)) {
             self.send(ToCompartment::Window { process, stream, bytes });
         }
     }
@@ -491,7 +485,7 @@ impl State {
         let entry = self.processes.get_mut(&process).ok_or("output of an unknown process")?;
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let window = window(&mut entry.output_windows, stream).ok_or("an unknown stream")?;
-        *window = window.checked_sub(length).ok_or("more output than its window")?;
+        window.use_up(length).ok_or("more output than its window")?;
         if bytes.len() > MAX_BYTES {
             return Err("an output message that is too long");
         }
@@ -508,7 +502,7 @@ impl State {
     }
 }
 
-fn window(windows: &mut [u32; 2], stream: u8) -> Option<&mut u32> {
+fn window(windows: &mut [Window; 2], stream: u8) -> Option<&mut Window> {
     windows.get_mut(usize::from(stream).checked_sub(1)?)
 }
 

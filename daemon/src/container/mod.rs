@@ -6,6 +6,7 @@ pub mod log;
 pub mod names;
 pub mod record;
 pub mod spec;
+mod window;
 
 use crate::home;
 use hub::Hub;

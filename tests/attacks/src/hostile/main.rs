@@ -79,12 +79,17 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("keep_all_memory", exhaustion::keep),
 ];
 
+/// Pages that an attacker keeps for itself.
+const RESERVE: u64 = 16;
+
 fn main() {
     let Some(role) = role() else { return };
     let Some(board) = port() else { return };
     if board.get(STATE) != board::NOTHING {
         return;
     }
+    // As a personality does: who takes all there is must live on to say what came of it. Where that fails, so would the attack.
+    let _ = rt::heap::keep_reserve(RESERVE);
     board.set(STATE, board::BEGUN);
     if role == "victim" {
         victim::work(&board);
