@@ -134,6 +134,15 @@ impl Server {
         arch::message(Operation::Receive, registers)
             .map(|registers| Received::from_registers(registers, self.window))
     }
+    /// Answers the call received last and waits for the next one, in one operation; for servers without a Notification, whose bits it does not tell of.
+    ///
+    /// # Errors
+    /// As `ReplyReceive`; the call has been answered.
+    pub fn reply_and_receive(&self, message: Message) -> Result<Received> {
+        let place = u64::from(self.reply.0) << 32 | u64::from(self.window);
+        arch::message(Operation::ReplyReceive, message.registers(self.endpoint.0, place))
+            .map(|registers| Received::from_registers(registers, self.window))
+    }
     /// Answers the call received last.
     ///
     /// # Errors

@@ -133,6 +133,7 @@ fn package(program: &str) -> &str {
     match program {
         "suite" | "assistant" => "suite",
         "referee" | "hostile" => "attacks",
+        "echo" => "bench",
         name => name,
     }
 }

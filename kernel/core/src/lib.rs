@@ -5,13 +5,12 @@
 //! ```text
 //! entry -----> operation -----> domain  space  thread  ipc  irq
 //!   |              (decode, check, perform)      \    |    /
-//!   `-> faults, interrupts, idle -----> sched, reaper, frames, counter
+//!   `-> faults, interrupts, idle -----> sched, reaper, frames
 //! ```
 //! An entry runs to completion with interrupts off. Locks have ranks ([`lock`]); lookups of capabilities take none.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-pub mod counter;
 pub mod domain;
 pub mod entry;
 pub mod frames;
@@ -24,3 +23,5 @@ mod root;
 pub mod sched;
 pub mod space;
 pub mod thread;
+
+pub use kernel_machine::counter;

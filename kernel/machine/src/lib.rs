@@ -16,6 +16,7 @@
 //! object   see `object`: header, slabs in frames, Ref<T> counted references, weak tombstones, typed slot words
 //! cpu      MAX_CPUS, cpu() -> CpuId, cpu_count(), PerCpu<T> (interrupts are off in the kernel: exclusive by construction)
 //!          interrupt(CpuId, Ipi)         Ipi::{Reschedule, Shootdown}
+//!          counter                       what happened how often, per CPU: counter::{add, read}, Counter
 //!          idle()                        enables interrupts, halts, returns after one; relax() in spin loops
 //! time     now() -> u64 (TSC), ticks_per_second(), set_timer(deadline)  (this CPU's one-shot; 0 stops it)
 //! paging   Root(Frame), load_root(Root), kernel_root(), flush_page(addr), flush_all(), kernel_entries(&Table) fills entries 256..512 of a new root
@@ -33,6 +34,7 @@
 #![cfg_attr(target_os = "none", no_std)]
 
 pub mod atomic;
+pub mod counter;
 #[cfg(not(target_os = "none"))]
 mod fake;
 pub mod object;

@@ -18,6 +18,8 @@ Examples:
   cargo xtask bench --suite micro --figure stat,fork_exit_wait --side ours
   cargo xtask bench --quick --reuse                    Linux's figures from an earlier run, if nothing of it has changed
   cargo xtask bench --quick --against HEAD~20          also what changed since that commit's baseline
+  cargo xtask bench --mode wall --repeat 3             times instead of instructions, each suite run three times in turn
+  cargo xtask bench --suite locks,cpus --side ours     locks of starts at once, and what a second CPU is worth
   cargo xtask bench --suite start --seed 7             other randomness in the guests
   cargo xtask bench --quick --out /tmp/bench           builds and reports elsewhere
   cargo xtask bench --save-baseline                    this run becomes bench/baseline.json and bench/baseline.md
@@ -32,7 +34,7 @@ docs/benchmarks.md has the method.";
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: start, micro, idle, memory, boot, apps. All if none is named.
+    /// Suites, separated by commas: start, micro, ipc, idle, memory, boot, apps, locks, cpus. All if none is named.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// icount: instructions, exact; wall: host nanoseconds, only ratios mean anything.
@@ -65,6 +67,9 @@ pub(crate) struct Arguments {
     /// Folder to build, run and report in.
     #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
     pub(super) out: PathBuf,
+    /// How often each suite runs that is measured in time, so that figures have a spread.
+    #[arg(long, value_name = "TIMES", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
     /// Seed of guest randomness.
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u32,
@@ -96,6 +101,7 @@ impl Arguments {
             figure: Vec::new(),
             reuse: false,
             out: "target/bench".into(),
+            repeat: 5,
             seed: 1,
         }
     }
@@ -107,7 +113,10 @@ impl Arguments {
 
     fn suites(&self) -> Result<Vec<&'static Suite>> {
         if self.suite.is_empty() {
-            return Ok(SUITES.iter().filter(|suite| suite.is_quick || !self.quick).collect());
+            return Ok(SUITES
+                .iter()
+                .filter(|suite| suite.is_chosen(self.quick, self.mode))
+                .collect());
         }
         let mut suites = Vec::new();
         for name in &self.suite {
@@ -139,7 +148,9 @@ impl Arguments {
                         || self.figure.iter().any(|name| place.measured() == name)
                 });
             }
-            planned.push(Planned { suite, flags: suite.flags(self.mode, self.seed), places });
+            let flags = suite.flags(self.mode, self.seed);
+            let repetitions = suite.repetitions(self.mode, self.repeat);
+            planned.push(Planned { suite, flags, places, repetitions });
         }
         for name in &self.figure {
             if known.is_empty() {

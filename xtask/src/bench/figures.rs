@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Statistics of one figure on one system.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sample {
     /// Number of values.
     pub(crate) n: u64,
@@ -16,6 +16,63 @@ pub(crate) struct Sample {
     pub(crate) p99: f64,
     /// Largest.
     pub(crate) max: f64,
+    /// The median of each run, where there were several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) medians: Vec<f64>,
+}
+
+impl Sample {
+    /// One value.
+    pub(crate) const fn single(value: f64) -> Self {
+        Self { n: 1, min: value, p50: value, p99: value, max: value, medians: Vec::new() }
+    }
+
+    /// Values, of which each was a run; nothing if there are none.
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+        Self::merged(&values.iter().copied().map(Self::single).collect::<Vec<_>>())
+    }
+
+    /// Several runs' samples as one, whose median and 99th percentile are the medians of theirs; nothing if there are none.
+    pub(crate) fn merged(runs: &[Self]) -> Option<Self> {
+        if let [single] = runs {
+            return Some(single.clone());
+        }
+        let all = |value: fn(&Self) -> f64| runs.iter().map(value).collect::<Vec<_>>();
+        let medians = all(|run| run.p50);
+        Some(Self {
+            n: runs.iter().map(|run| run.n).sum(),
+            min: all(|run| run.min).into_iter().reduce(f64::min)?,
+            p50: middle(medians.clone())?,
+            p99: middle(all(|run| run.p99))?,
+            max: all(|run| run.max).into_iter().reduce(f64::max)?,
+            medians,
+        })
+    }
+
+    /// The sample with every number changed.
+    pub(crate) fn map(&self, change: impl Fn(f64) -> f64) -> Self {
+        Self {
+            n: self.n,
+            min: change(self.min),
+            p50: change(self.p50),
+            p99: change(self.p99),
+            max: change(self.max),
+            medians: self.medians.iter().copied().map(change).collect(),
+        }
+    }
+
+    /// How far the runs' medians lie apart, as a share of the one in the middle.
+    pub(crate) fn spread(&self) -> Option<f64> {
+        let least = self.medians.iter().copied().reduce(f64::min)?;
+        let most = self.medians.iter().copied().reduce(f64::max)?;
+        Some((most - least) / self.p50)
+    }
+}
+
+/// The value in the middle.
+fn middle(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 /// Everything one machine run printed: figures by (name, metric) and the names that a failed program voided.
@@ -96,8 +153,9 @@ impl Output {
                 // The probe of a Linux that has just booted: `BOOT tsc=N ...`.
                 (Some("BOOT"), Some(first)) => {
                     if let Some(Ok(at)) = first.strip_prefix("tsc=").map(str::parse::<f64>) {
-                        let sample = Sample { n: 1, min: at, p50: at, p99: at, max: at };
-                        output.samples.insert(("boot.linux".into(), "ticks".into()), sample);
+                        output
+                            .samples
+                            .insert(("boot.linux".into(), "ticks".into()), Sample::single(at));
                     }
                 }
                 (Some("M"), Some(name)) => output.read_memory(name, words),
@@ -131,8 +189,7 @@ impl Output {
         }
         if let (Some(begin), Some((count @ 1.., end))) = (memory.begin, memory.end) {
             let each = (end - begin) / count as f64;
-            let sample = Sample { n: 1, min: each, p50: each, p99: each, max: each };
-            self.samples.insert((name.to_owned(), "bytes".to_owned()), sample);
+            self.samples.insert((name.to_owned(), "bytes".to_owned()), Sample::single(each));
         }
     }
 
@@ -158,13 +215,15 @@ impl Output {
             return Err(Void::Unfinished((*scenario).to_owned()));
         }
         let key = (name.to_owned(), metric.to_owned());
-        let sample = *self.samples.get(&key).ok_or(Void::Missing)?;
+        let sample = self.samples.get(&key).ok_or(Void::Missing)?.clone();
         if sample.n < least {
             return Err(Void::TooFewSamples(sample.n));
         }
         let ordered =
             sample.min <= sample.p50 && sample.p50 <= sample.p99 && sample.p99 <= sample.max;
-        let sane = ordered && sample.min >= 0.0 && sample.max.is_finite() && sample.p50 > 0.0;
+        // Only what is counted may not have happened at all.
+        let is_possible = sample.p50 > 0.0 || metric == "count";
+        let sane = ordered && sample.min >= 0.0 && sample.max.is_finite() && is_possible;
         if sane { Ok(sample) } else { Err(Void::Malformed) }
     }
 }
@@ -181,6 +240,7 @@ fn parse_sample<'a>(words: impl Iterator<Item = &'a str>) -> Option<Sample> {
         p50: *values.get("p50")?,
         p99: *values.get("p99")?,
         max: *values.get("max")?,
+        medians: Vec::new(),
     })
 }
 

@@ -18,7 +18,7 @@ use std::{
 pub(crate) enum Mode {
     /// One CPU, one instruction is one nanosecond: figures are instructions, exact and repeatable.
     Icount,
-    /// Two CPUs, host time: figures are nanoseconds, only ratios of one session mean anything.
+    /// Host time, two CPUs where nothing else is said: figures are nanoseconds, only ratios of one session mean anything.
     Wall,
 }
 
@@ -34,8 +34,15 @@ pub(crate) struct Flags {
     pub(crate) memory: u32,
     /// Time.
     pub(crate) mode: Mode,
+    /// CPUs: one where time is a count of instructions.
+    #[serde(default = "one")]
+    pub(crate) cpus: u32,
     /// Seed of guest randomness.
     pub(crate) seed: u32,
+}
+
+const fn one() -> u32 {
+    1
 }
 
 impl Flags {
@@ -53,7 +60,7 @@ impl Flags {
                 "-icount shift=0,sleep=off -smp 1 -seed {} -rtc base=2026-01-01T00:00:00,clock=vm",
                 self.seed
             ),
-            Mode::Wall => "-accel tcg,thread=multi -smp 2".to_owned(),
+            Mode::Wall => format!("-accel tcg,thread=multi -smp {}", self.cpus),
         };
         arguments.extend(time.split(' ').map(str::to_owned));
         arguments

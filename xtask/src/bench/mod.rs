@@ -11,6 +11,7 @@ mod figures;
 mod machine;
 mod ours;
 mod packages;
+mod parallel;
 mod peer;
 mod picture;
 mod profile;
@@ -122,6 +123,7 @@ fn measure(place: &Place, arguments: &Arguments, planned: &[Planned]) -> Result<
         report.flags.insert(planned.suite.name.to_owned(), planned.flags.clone().into());
         report.figures.extend(side::figures(planned, &runs));
     }
+    report.figures.extend(parallel::ratio(&report.figures));
     Ok(report)
 }
 

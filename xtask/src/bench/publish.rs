@@ -105,14 +105,14 @@ pub(crate) fn distributions(out: &Path, suite: &str, runs: &Runs) -> Result<()> 
         return Ok(());
     }
     let mut curves = Vec::new();
-    let sources: [(&str, &Option<Run>, &str, &str); 4] = [
+    let sources: [(&str, &[Run], &str, &str); 4] = [
         ("process", &runs.linux, "spawn.static", ""),
         ("crun", &runs.linux, "crun", ".seq"),
         ("runc", &runs.linux, "runc", ".seq"),
         ("ours", &runs.ours, "compartment", ".seq"),
     ];
     for (colour, (system, run, name, alone)) in sources.iter().enumerate() {
-        let Some(run) = run else { continue };
+        let Some(run) = run.first() else { continue };
         for (dash, parallel) in [1, 8, 64].into_iter().enumerate() {
             let name = match parallel {
                 1 => format!("{name}{alone}"),

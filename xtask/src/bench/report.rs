@@ -110,7 +110,10 @@ impl Report {
                 );
             }
             let cell = |system: &str| match figure.systems.get(system) {
-                Some(sample) => number(sample.p50),
+                Some(sample) => match sample.spread() {
+                    Some(spread) => format!("{} ±{:.0} %", number(sample.p50), spread * 50.0),
+                    None => number(sample.p50),
+                },
                 None => String::new(),
             };
             let ratio = match (&figure.void, figure.ratio) {
@@ -192,6 +195,9 @@ impl Report {
 
 /// A number with thousands separators.
 pub(crate) fn number(value: f64) -> String {
+    if value.fract() != 0.0 && value < 10.0 {
+        return format!("{value:.2}");
+    }
     let digits = format!("{value:.0}");
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -209,7 +215,7 @@ mod tests {
     use super::*;
 
     fn report(median: f64) -> Report {
-        let sample = Sample { n: 11, min: median, p50: median, p99: median, max: median };
+        let sample = Sample { n: 11, ..Sample::single(median) };
         let figure = Figure {
             suite: "micro".into(),
             name: "getpid".into(),
@@ -219,7 +225,8 @@ mod tests {
             bound: Some(450.0),
             void: None,
         };
-        let flags = Flags { machine: "q35".into(), memory: 2048, mode: Mode::Icount, seed: 1 };
+        let flags =
+            Flags { machine: "q35".into(), memory: 2048, mode: Mode::Icount, cpus: 1, seed: 1 };
         let flags = [("micro".to_owned(), flags.into())].into();
         Report {
             schema: SCHEMA,

@@ -43,11 +43,11 @@ const LINUX_SUCCESS: i32 = 0;
 /// QEMU's status after ours has ended with status 0: `isa-debug-exit` makes `(0 << 1) | 1` of it.
 const OURS_SUCCESS: i32 = 1;
 
-/// A suite's runs.
+/// A suite's runs; none of a side that has no such suite or is not to run.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
-    pub(crate) linux: Option<Run>,
-    pub(crate) ours: Option<Run>,
+    pub(crate) linux: Vec<Run>,
+    pub(crate) ours: Vec<Run>,
 }
 
 /// A suite that is to run: its flags and figures.
@@ -55,6 +55,8 @@ pub(crate) struct Planned {
     pub(crate) suite: &'static Suite,
     pub(crate) flags: Flags,
     pub(crate) places: Vec<Place>,
+    /// How often it runs.
+    pub(crate) repetitions: u32,
 }
 
 impl Planned {
@@ -74,26 +76,48 @@ impl Planned {
 }
 
 impl Sides<'_> {
-    /// Runs suites on both sides: both at the same time where a tick is an instruction, which no load of the computer changes, else in turn.
+    /// Runs suites on both sides: both at the same time where a tick is an instruction, which no load of the computer changes, then in turn.
     pub(crate) fn run(&self, suites: &[Planned]) -> Vec<Runs> {
-        if suites.iter().any(|planned| planned.flags.mode == Mode::Wall) {
-            return suites
-                .iter()
-                .map(|planned| Runs { linux: self.linux(planned), ours: self.ours(planned) })
-                .collect();
-        }
+        let is_exact = |planned: &&Planned| planned.flags.mode == Mode::Icount;
+        let exact: Vec<&Planned> = suites.iter().filter(is_exact).collect();
         let (linux, ours): (Vec<_>, Vec<_>) = thread::scope(|scope| {
-            let linux = scope.spawn(|| suites.iter().map(|planned| self.linux(planned)).collect());
-            let ours = suites.iter().map(|planned| self.ours(planned)).collect();
-            let broken = |planned| Some(broken(planned, "the thread that ran Linux panicked"));
-            (linux.join().unwrap_or_else(|_| suites.iter().map(broken).collect()), ours)
+            let linux = scope.spawn(|| exact.iter().map(|planned| self.linux(planned)).collect());
+            let ours = exact.iter().map(|planned| self.ours(planned)).collect();
+            let broken =
+                |planned: &&Planned| Some(broken(planned, "the thread that ran Linux panicked"));
+            (linux.join().unwrap_or_else(|_| exact.iter().map(broken).collect()), ours)
         });
-        linux.into_iter().zip(ours).map(|(linux, ours)| Runs { linux, ours }).collect()
+        let mut exact = linux.into_iter().zip(ours);
+        let mut runs = Vec::new();
+        for planned in suites {
+            if is_exact(&planned) {
+                let (linux, ours) = exact.next().unwrap_or_default();
+                runs.push(Runs { linux: Vec::from_iter(linux), ours: Vec::from_iter(ours) });
+            } else {
+                runs.push(Runs::default());
+            }
+        }
+        self.run_timed(suites, &mut runs);
+        runs
+    }
+
+    /// Runs the suites that are measured in the host's time, one after the other and each as often as it is to run, so that what changes on the computer
+    /// meanwhile meets all of them.
+    fn run_timed(&self, suites: &[Planned], runs: &mut [Runs]) {
+        let most = suites.iter().map(|planned| planned.repetitions).max().unwrap_or(0);
+        for round in 0..most {
+            for (planned, runs) in suites.iter().zip(runs.iter_mut()) {
+                if planned.flags.mode == Mode::Wall && round < planned.repetitions {
+                    runs.linux.extend(self.linux(planned));
+                    runs.ours.extend(self.ours(planned));
+                }
+            }
+        }
     }
 
     /// Runs a suite on Linux, if Linux is to run.
     fn linux(&self, planned: &Planned) -> Option<Run> {
-        let peer = self.linux?;
+        let peer = self.linux.filter(|_| planned.suite.is_of_linux())?;
         let (suite, icount) = (planned.suite, planned.icount());
         let (scenarios, figures) = (suite.scenarios(self.quick), planned.figures());
         let line = match suite.boot {
@@ -203,18 +227,20 @@ pub(crate) fn figures(planned: &Planned, runs: &Runs) -> Vec<Figure> {
             let figure = figures.iter().find(|figure| figure.name == name)?;
             Some(figure.systems.get("ours")?.p50)
         };
-        figures.push(figure(place, runs.linux.as_ref(), runs.ours.as_ref(), median));
+        figures.push(figure(place, runs, median));
     }
     figures
 }
 
+/// A figure of runs, or why it is refused.
+fn sample(runs: &[Run], name: &str, metric: &str, least: u64) -> Result<Sample, Void> {
+    let each = |run: &Run| run.output.figure(name, metric, least);
+    let samples = runs.iter().map(each).collect::<Result<Vec<_>, _>>()?;
+    Sample::merged(&samples).ok_or(Void::Missing)
+}
+
 /// Puts the systems' samples of one figure together; `median` gives ours of an earlier one.
-pub(crate) fn figure(
-    place: &Place,
-    linux: Option<&Run>,
-    ours: Option<&Run>,
-    median: impl Fn(&str) -> Option<f64>,
-) -> Figure {
+pub(crate) fn figure(place: &Place, runs: &Runs, median: impl Fn(&str) -> Option<f64>) -> Figure {
     let mut systems: BTreeMap<String, Sample> = BTreeMap::new();
     let mut reasons: Vec<String> = Vec::new();
     let mut take = |system: &str, result: Result<Sample, Void>| match result {
@@ -231,17 +257,16 @@ pub(crate) fn figure(
             }
         }
     };
-    if let Some(linux) = linux {
+    if !runs.linux.is_empty() {
         for (system, name, metric) in &place.linux {
-            take(system, linux.output.figure(name, metric, place.least));
+            take(system, sample(&runs.linux, name, metric, place.least));
         }
     }
-    if let (Some(ours), Some((name, metric))) = (ours, &place.ours) {
-        take("ours", ours.output.figure(name, metric, place.least));
+    if let Some((name, metric)) = place.ours.as_ref().filter(|_| !runs.ours.is_empty()) {
+        take("ours", sample(&runs.ours, name, metric, place.least));
     }
-    if let (Some(linux), Some(ours)) = (linux, ours)
-        && linux.flags != ours.flags
-    {
+    let mut all = runs.linux.iter().chain(&runs.ours);
+    if all.next().is_some_and(|first| all.any(|other| other.flags != first.flags)) {
         reasons.push(Void::DifferentFlags.reason());
     }
     let void = (!reasons.is_empty()).then(|| reasons.join("; "));

@@ -3,6 +3,7 @@
 use super::{
     figures::Sample,
     machine::{Flags, Mode},
+    parallel,
 };
 
 /// What is booted for a suite.
@@ -14,6 +15,15 @@ pub(crate) enum Boot {
     Probe,
     /// The base image and the Python functions' image.
     Functions,
+}
+
+/// Which runs have a suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runs {
+    /// Quick ones too.
+    Always,
+    /// Full ones.
+    Full,
 }
 
 /// A suite: one run of one machine on each side.
@@ -31,8 +41,10 @@ pub(crate) struct Suite {
     machine: &'static str,
     /// RAM in MiB.
     memory: u32,
-    /// Whether a quick run has it.
-    pub(crate) is_quick: bool,
+    /// Which runs have it that name no suite.
+    runs: Runs,
+    /// CPUs of machines that run on the host's time whatever the mode, because one that counts instructions has only one.
+    cpus: Option<u32>,
     /// Its figures.
     places: fn(quick: bool) -> Vec<Place>,
 }
@@ -46,7 +58,8 @@ pub(crate) const SUITES: &[Suite] = &[
         scenarios: ("spawn,crun", "spawn,crun,runc,crunpar,runcpar"),
         machine: "q35",
         memory: 2048,
-        is_quick: true,
+        runs: Runs::Always,
+        cpus: None,
         places: start,
     },
     Suite {
@@ -56,8 +69,20 @@ pub(crate) const SUITES: &[Suite] = &[
         scenarios: ("micro", "micro"),
         machine: "q35",
         memory: 2048,
-        is_quick: true,
+        runs: Runs::Always,
+        cpus: None,
         places: |_| micro(),
+    },
+    Suite {
+        name: "ipc",
+        ours: "ipc",
+        boot: Boot::Scenarios,
+        scenarios: ("", ""),
+        machine: "q35",
+        memory: 2048,
+        runs: Runs::Always,
+        cpus: None,
+        places: |_| parallel::ipc(),
     },
     Suite {
         name: "idle",
@@ -66,7 +91,8 @@ pub(crate) const SUITES: &[Suite] = &[
         scenarios: ("idle", "idle"),
         machine: "q35",
         memory: 4096,
-        is_quick: false,
+        runs: Runs::Full,
+        cpus: None,
         places: |_| idle(),
     },
     Suite {
@@ -76,7 +102,8 @@ pub(crate) const SUITES: &[Suite] = &[
         scenarios: ("memory", "memory"),
         machine: "q35",
         memory: 2048,
-        is_quick: false,
+        runs: Runs::Full,
+        cpus: None,
         places: |_| memory(),
     },
     Suite {
@@ -86,7 +113,8 @@ pub(crate) const SUITES: &[Suite] = &[
         scenarios: ("", ""),
         machine: "q35",
         memory: 512,
-        is_quick: true,
+        runs: Runs::Always,
+        cpus: None,
         places: |_| boot("boot.q35"),
     },
     Suite {
@@ -96,7 +124,8 @@ pub(crate) const SUITES: &[Suite] = &[
         scenarios: ("", ""),
         machine: "microvm",
         memory: 512,
-        is_quick: true,
+        runs: Runs::Always,
+        cpus: None,
         places: |_| boot("boot.microvm"),
     },
     Suite {
@@ -106,8 +135,42 @@ pub(crate) const SUITES: &[Suite] = &[
         scenarios: ("apps", "apps"),
         machine: "q35",
         memory: 4096,
-        is_quick: false,
+        runs: Runs::Full,
+        cpus: None,
         places: apps,
+    },
+    Suite {
+        name: "locks",
+        ours: "locks",
+        boot: Boot::Scenarios,
+        scenarios: ("", ""),
+        machine: "q35",
+        memory: 2048,
+        runs: Runs::Full,
+        cpus: Some(2),
+        places: |_| parallel::locks(),
+    },
+    Suite {
+        name: "cpus.1",
+        ours: "burst",
+        boot: Boot::Scenarios,
+        scenarios: ("burst", "burst"),
+        machine: "q35",
+        memory: 2048,
+        runs: Runs::Full,
+        cpus: Some(1),
+        places: |_| parallel::burst("cpus.1"),
+    },
+    Suite {
+        name: "cpus.2",
+        ours: "burst",
+        boot: Boot::Scenarios,
+        scenarios: ("burst", "burst"),
+        machine: "q35",
+        memory: 2048,
+        runs: Runs::Full,
+        cpus: Some(2),
+        places: |_| parallel::burst("cpus.2"),
     },
 ];
 
@@ -129,9 +192,33 @@ impl Suite {
         matches!(self.name, "micro" | "apps")
     }
 
+    /// Whether a run that names no suite has it.
+    pub(crate) fn is_chosen(&self, quick: bool, mode: Mode) -> bool {
+        let is_of_mode = mode == Mode::Icount || self.is_timed();
+        is_of_mode && (self.runs == Runs::Always || !quick)
+    }
+
+    /// Whether its times say something on the host's clock too.
+    fn is_timed(&self) -> bool {
+        matches!(self.name, "start" | "micro" | "ipc") || self.cpus.is_some()
+    }
+
+    /// Whether Linux has its figures too.
+    pub(crate) const fn is_of_linux(&self) -> bool {
+        matches!(self.boot, Boot::Probe) || !self.scenarios.1.is_empty()
+    }
+
     /// Flags of both sides.
     pub(crate) fn flags(&self, mode: Mode, seed: u32) -> Flags {
-        Flags { machine: self.machine.into(), memory: self.memory, mode, seed }
+        let mode = if self.cpus.is_some() { Mode::Wall } else { mode };
+        let cpus = self.cpus.unwrap_or(if mode == Mode::Wall { 2 } else { 1 });
+        Flags { machine: self.machine.into(), memory: self.memory, mode, cpus, seed }
+    }
+
+    /// How often it runs, so that its figures have a spread: once where they are exact, and where they are counts over many starts.
+    pub(crate) fn repetitions(&self, mode: Mode, asked: u32) -> u32 {
+        let is_counted = self.name == "locks" || (mode == Mode::Icount && self.cpus.is_none());
+        if is_counted { 1 } else { asked }
     }
 
     /// Its figures.
@@ -195,20 +282,8 @@ impl Taken {
     pub(crate) fn of(self, sample: Sample) -> Sample {
         match self {
             Self::Whole => sample,
-            Self::Share(count) => {
-                let each = |value| value / f64::from(count);
-                Sample {
-                    n: sample.n,
-                    min: each(sample.min),
-                    p50: each(sample.p50),
-                    p99: each(sample.p99),
-                    max: each(sample.max),
-                }
-            }
-            Self::Slowest => {
-                let p99 = sample.p99;
-                Sample { n: sample.n, min: p99, p50: p99, p99, max: p99 }
-            }
+            Self::Share(count) => sample.map(|value| value / f64::from(count)),
+            Self::Slowest => sample.map(|_| sample.p99),
         }
     }
 }

@@ -3,6 +3,8 @@
 mod apps;
 mod boot;
 mod idle;
+mod ipc;
+mod locks;
 mod memory;
 mod micro;
 mod start;
@@ -21,7 +23,10 @@ pub(crate) type Suite = fn(&mut Bench) -> Result<(), Failure>;
 const SUITES: &[(&str, Suite)] = &[
     ("apps", apps::run),
     ("boot", boot::run),
+    ("burst", start::burst),
     ("idle", idle::run),
+    ("ipc", ipc::run),
+    ("locks", locks::run),
     ("memory", memory::run),
     ("micro", micro::run),
     ("profile", start::profile),

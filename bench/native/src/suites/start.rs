@@ -37,3 +37,8 @@ fn spawned(bench: &mut Bench) -> Result<(), Failure> {
 pub(super) fn profile(bench: &mut Bench) -> Result<(), Failure> {
     starts(bench, "compartment.seq", 1, 4, 3)
 }
+
+/// One size of starts at once, as often as on the Linux side.
+pub(super) fn burst(bench: &mut Bench) -> Result<(), Failure> {
+    starts(bench, "compartment.par64", 64, 5, 1)
+}

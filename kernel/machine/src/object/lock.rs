@@ -1,6 +1,7 @@
 //! The kernel's spin lock, with a rank that debug builds check.
 
 use crate::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::counter::{self, Counter};
 use crate::{MAX_CPUS, cpu, relax};
 use core::{
     cell::UnsafeCell,
@@ -46,12 +47,20 @@ impl<T> SpinLock<T> {
     fn lock_ranked(&self, second: bool) -> Guard<'_, T> {
         let added = self.check_rank(second);
         // ORDERING: Acquire pairs with the Release store of the guard's drop.
-        while self.held.swap(true, Ordering::Acquire) {
-            while self.held.load(Ordering::Relaxed) {
-                relax();
-            }
+        if self.held.swap(true, Ordering::Acquire) {
+            self.wait();
         }
         Guard { lock: self, added }
+    }
+
+    /// Takes the lock from another CPU.
+    #[cold]
+    fn wait(&self) {
+        counter::add(Counter::Contended, 1);
+        // ORDERING: as in `lock_ranked`.
+        while self.held.load(Ordering::Relaxed) || self.held.swap(true, Ordering::Acquire) {
+            relax();
+        }
     }
 
     /// Notes the rank and returns the bit to take away again.
@@ -60,6 +69,7 @@ impl<T> SpinLock<T> {
         if !cfg!(debug_assertions) {
             return 0;
         }
+        counter::add(Counter::Locks, 1);
         let bit = 1_u32 << self.rank;
         let held = HELD[cpu()].fetch_or(bit, Ordering::Relaxed);
         let above = if second { !(bit | (bit - 1)) } else { !(bit - 1) };

@@ -4,6 +4,7 @@
 
 use super::{acpi::Facts, instruction, memory};
 use crate::{
+    counter::{self, Counter},
     object::{Once, SpinLock},
     types::{CpuId, Ipi, MachineError, Message, Trigger, Vector},
 };
@@ -169,6 +170,7 @@ pub fn interrupt(target: CpuId, ipi: Ipi) {
     };
     if let Some(apic) = APICS.get(target) {
         command(apic.load(Ordering::Relaxed), 1 << 14 | u32::from(vector));
+        counter::add(Counter::CrossInterrupts, 1);
     }
 }
 

@@ -154,7 +154,8 @@ fn refusal(fault: &Fault, side: &str, sides: &Sides<'_>) -> Result<String> {
     (fault.before)(sides.out, side)?;
     let suite = Suite::named(fault.suite).next().context("no such suite")?;
     let flags = suite.flags(Mode::Icount, 1);
-    let planned = [Planned { suite, flags, places: suite.places(true, Mode::Icount) }];
+    let places = suite.places(true, Mode::Icount);
+    let planned = [Planned { suite, flags, places, repetitions: 1 }];
     let runs = thread::scope(|scope| {
         if fault.is_killed {
             scope.spawn(kill_midway);

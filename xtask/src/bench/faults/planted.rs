@@ -3,7 +3,7 @@
 use super::super::{
     figures::Output,
     machine::{Flags, Mode},
-    side::{self, Run},
+    side::{self, Run, Runs},
     suites::{Bound, Place, Taken},
 };
 use anyhow::{Result, bail};
@@ -21,7 +21,7 @@ struct Fault {
 }
 
 fn flags() -> Flags {
-    Flags { machine: "q35".into(), memory: 2048, mode: Mode::Icount, seed: 1 }
+    Flags { machine: "q35".into(), memory: 2048, mode: Mode::Icount, cpus: 1, seed: 1 }
 }
 
 fn printed(text: &str) -> Run {
@@ -72,13 +72,14 @@ pub(super) fn run() -> Result<()> {
         taken: Taken::Whole,
         bound: Bound::None,
     };
-    let good = side::figure(&place, Some(&printed(GOOD)), Some(&printed(GOOD)), |_| None);
+    let runs = |linux, ours| Runs { linux: vec![linux], ours: vec![ours] };
+    let good = side::figure(&place, &runs(printed(GOOD), printed(GOOD)), |_| None);
     if let Some(reason) = good.void {
         bail!("a good figure was refused: {reason}");
     }
     let mut passed = Vec::new();
     for fault in faults() {
-        let figure = side::figure(&place, Some(&fault.linux), Some(&fault.ours), |_| None);
+        let figure = side::figure(&place, &runs(fault.linux, fault.ours), |_| None);
         match figure.void {
             Some(reason) if figure.ratio.is_none() => {
                 println!("refused: {:34} {reason}", fault.name);

@@ -46,7 +46,7 @@ struct Scenario {
 }
 
 /// Scenarios that are no figures.
-const SPANS: [&str; 5] = ["start", "total", "start-idle", "total-idle", "boot"];
+const SPANS: [&str; 6] = ["start", "total", "start-idle", "total-idle", "boot", "ipc"];
 
 /// Every scenario's name.
 pub(crate) fn scenarios() -> Vec<String> {
@@ -59,7 +59,7 @@ pub(crate) fn scenarios() -> Vec<String> {
 }
 
 impl Scenario {
-    /// One of [`SPANS`] (`boot` is from root's first instructions), a Python function, or a micro-operation.
+    /// One of [`SPANS`] (`boot` is from root's first instructions, `ipc` is 200 calls), a Python function, or a micro-operation.
     fn find(name: &str) -> Self {
         let marks = (("bench", "bench::mark::begin"), ("bench", "bench::mark::end"));
         let first = ("nothing", "_start");
@@ -70,6 +70,7 @@ impl Scenario {
             "total" => scenario("start", "bench=profile", marks.0, marks.1),
             "start-idle" => scenario("idle", "bench=profile-idle", marks.0, first),
             "total-idle" => scenario("idle", "bench=profile-idle", marks.0, marks.1),
+            "ipc" => scenario("ipc", "bench=ipc", marks.0, marks.1),
             "boot" => scenario("boot.q35", "bench=boot", ("root", "rt_start"), first),
             function if apps::FUNCTIONS.contains(&function) => {
                 scenario("apps", &format!("bench=apps figures={function}"), marks.0, marks.1)
@@ -92,13 +93,13 @@ pub(crate) fn run(place: &Place, seed: u32, name: &str) -> Result<()> {
     let ours = ours::build(root, out, &programs, functions.as_deref())?;
     let compiled = build::release(root);
     let mut files: Vec<(&'static str, PathBuf)> =
-        ["kernel", "root", "images", "compartments", "personality", "bench"]
+        ["kernel", "root", "images", "compartments", "personality", "bench", "echo"]
             .map(|name| (name, compiled.join(name)))
             .into();
     files.extend(["lb", "nothing"].map(|name| (name, programs.join(name))));
     // Linux programs may lie at the same addresses: only those that run are named.
     if let Some(tree) = &functions {
-        files.truncate(6);
+        files.truncate(7);
         files.push(("python3", fs::canonicalize(tree.join("usr/bin/python3"))?));
     }
     let names = Names::read(&files)?;

@@ -92,7 +92,10 @@ impl Program {
             .filter(|segment| segment.p_type == abi::PT_LOAD && segment.p_flags & abi::PF_X != 0)
             .map(|segment| (segment.p_vaddr, segment.p_vaddr + segment.p_memsz))
             .collect();
-        let (symbols, strings) = elf.symbol_table()?.context("no symbols")?;
+        // A program that was stripped still has those it offers to others.
+        let table = elf.symbol_table()?;
+        let table = table.map_or_else(|| elf.dynamic_symbol_table(), |table| Ok(Some(table)));
+        let (symbols, strings) = table?.context("no symbols")?;
         let mut functions = Vec::new();
         for symbol in symbols.iter().filter(|symbol| symbol.st_shndx != abi::SHN_UNDEF) {
             let is_code = matches!(symbol.st_symtype(), abi::STT_FUNC | abi::STT_NOTYPE);

@@ -1,7 +1,7 @@
 //! The kernel's counters: what happened how often, per CPU, read as sums.
 
-use kernel_machine::atomic::{AtomicU64, Ordering};
-use kernel_machine::{self as machine, MAX_CPUS};
+use crate::atomic::{AtomicU64, Ordering};
+use crate::{MAX_CPUS, cpu};
 
 macro_rules! counters {
     ($( $(#[$doc:meta])* $name:ident $text:literal, )*) => {
@@ -40,6 +40,12 @@ counters! {
     ReaperSlices "reaper slices",
     /// Threads held back because their Domain's time was used up.
     Throttles "throttles",
+    /// Interrupts sent to other CPUs.
+    CrossInterrupts "cross interrupts",
+    /// Locks that were held by another CPU when they were wanted.
+    Contended "contended locks",
+    /// Locks taken; counted in debug builds only.
+    Locks "locks",
 }
 
 /// Number of counters.
@@ -54,7 +60,7 @@ static VALUES: [Values; MAX_CPUS] = [const { Values([const { AtomicU64::new(0) }
 #[inline]
 pub fn add(counter: Counter, amount: u64) {
     // The share is written by its own CPU only, so no read-modify-write instruction is needed.
-    let value = &VALUES[machine::cpu() % MAX_CPUS].0[counter as usize];
+    let value = &VALUES[cpu() % MAX_CPUS].0[counter as usize];
     value.store(value.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }
 
@@ -63,14 +69,9 @@ pub fn add(counter: Counter, amount: u64) {
 pub fn read(index: usize) -> Option<(u64, [u64; 2])> {
     let name = NAMES.get(index)?;
     let mut bytes = [0; 16];
-    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
-        *to = from;
-    }
+    bytes.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
     let word = u128::from_le_bytes(bytes);
-    let sum = VALUES
-        .iter()
-        .filter_map(|values| values.0.get(index))
-        .map(|value| value.load(Ordering::Relaxed))
-        .sum();
+    let values = VALUES.iter().filter_map(|values| values.0.get(index));
+    let sum = values.map(|value| value.load(Ordering::Relaxed)).sum();
     Some((sum, [word as u64, (word >> 64) as u64]))
 }
