@@ -14,6 +14,7 @@ mod packages;
 mod parallel;
 mod peer;
 mod picture;
+mod places;
 mod profile;
 mod publish;
 mod report;

@@ -2,8 +2,8 @@
 
 use super::{
     figures::Sample,
+    places::{Bound, Place, Taken},
     report::Figure,
-    suites::{Bound, Place, Taken},
 };
 use std::collections::BTreeMap;
 

@@ -5,8 +5,9 @@ use super::{
     machine::{self, Flags, Machine, Mode},
     ours::Ours,
     peer::Peer,
+    places::{Bound, Place},
     report::Figure,
-    suites::{Boot, Bound, Place, Suite},
+    suites::{Boot, Suite},
 };
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};

@@ -3,8 +3,8 @@
 use super::super::{
     figures::Output,
     machine::{Flags, Mode},
+    places::{Bound, Place, Taken},
     side::{self, Run, Runs},
-    suites::{Bound, Place, Taken},
 };
 use anyhow::{Result, bail};
 
