@@ -22,6 +22,7 @@ mod guest;
 mod hardware;
 mod lives;
 mod memory;
+mod sessions;
 mod storms;
 mod victim;
 
@@ -48,6 +49,8 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("every_operation_with_garbage", authority::garbage),
     ("more_authority", authority::more),
     ("malformed_messages", authority::messages),
+    ("mixed_up_sessions", sessions::mixed),
+    ("confusing_replies", sessions::replies),
     ("use_after_free", authority::freed),
     ("race_destroy_against_use", authority::race),
     ("map_what_is_not_shared", memory::not_shared),

@@ -37,6 +37,8 @@ const ATTACKS: &[(&str, End)] = &[
     ("every_operation_with_garbage", End::Says),
     ("more_authority", End::Says),
     ("malformed_messages", End::Says),
+    ("mixed_up_sessions", End::Says),
+    ("confusing_replies", End::Says),
     ("use_after_free", End::Says),
     ("race_destroy_against_use", End::Says),
     ("map_what_is_not_shared", End::Says),
