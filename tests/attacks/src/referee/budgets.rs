@@ -1,4 +1,5 @@
-//! Budgets of time: what a compartment was given, it gets, and no more. On a machine whose clock counts instructions, so that the host does not matter.
+//! Budgets of time: what a compartment was given, it gets, and no more. On a machine of one CPU whose clock counts instructions, so that the host does
+//! not matter; elsewhere the figures are shown and not judged.
 
 use crate::{Arena, client::Compartment};
 use alloc::{format, string::String, vec::Vec};
@@ -11,6 +12,8 @@ const SECONDS: u64 = 10;
 const QUOTA: u64 = 20;
 /// Most deviation of a share by weight, in thousandths of what was asked.
 const WEIGHT: u64 = 50;
+/// Parts of a CPU that figures are in, for one thousandth.
+const PARTS: u64 = 1000;
 
 /// Budgets of compartments that compute together, and the thousandths of the CPU that each must have.
 struct Trial {
@@ -76,7 +79,7 @@ pub(crate) fn all(arena: &Arena) -> (u32, u32) {
     count
 }
 
-/// The thousandths of the CPU that compartments have over some seconds.
+/// The millionths of a CPU that compartments have over some seconds.
 fn measure(arena: &Arena, compartments: &[Compartment], seconds: u64) -> Result<Vec<u64>, String> {
     let used = || -> Result<Vec<u64>, String> {
         compartments.iter().map(|one| Ok(arena.client.stat(one)?.cpu_nanoseconds)).collect()
@@ -84,15 +87,20 @@ fn measure(arena: &Arena, compartments: &[Compartment], seconds: u64) -> Result<
     let (before, begun) = (used()?, clock::since_boot());
     let _ = rt::thread::park_until(clock::deadline_in(seconds * 1_000_000_000));
     let (after, elapsed) = (used()?, clock::since_boot() - begun);
-    Ok(after.iter().zip(before).map(|(after, before)| (after - before) * 1000 / elapsed).collect())
+    let share = |(after, before): (&u64, u64)| (after - before) * 1000 / (elapsed / PARTS).max(1);
+    Ok(after.iter().zip(before).map(share).collect())
 }
 
-/// Whether a figure is as asked, within thousandths of it.
-fn check(found: u64, asked: u64, tolerance: u64) -> Result<(), String> {
-    if found.abs_diff(asked) * 1000 <= tolerance * asked {
-        Ok(())
+/// Whether millionths are the thousandths that were asked for, within thousandths of those; how far they are from them.
+fn check(arena: &Arena, found: u64, asked: u64, tolerance: u64) -> Result<String, String> {
+    let asked = asked * PARTS;
+    let off = found.abs_diff(asked) * 1_000_000 / asked;
+    let sign = if found < asked { '-' } else { '+' };
+    let deviation = format!("{found} ({sign}{}.{:04} %)", off / 10_000, off % 10_000);
+    if !arena.is_counted || off <= tolerance * PARTS {
+        Ok(deviation)
     } else {
-        Err(format!("{found} thousandths of the CPU instead of {asked}"))
+        Err(format!("{deviation} millionths of a CPU instead of {asked}"))
     }
 }
 
@@ -107,26 +115,29 @@ fn try_out(arena: &Arena, trial: &Trial) -> Result<String, String> {
     for compartment in compartments {
         arena.client.destroy(compartment)?;
     }
+    let mut figures = String::new();
     for (found, (_, asked)) in found.iter().zip(trial.compartments) {
-        check(*found, *asked, trial.tolerance)?;
+        figures.push_str(&check(arena, *found, *asked, trial.tolerance)?);
+        figures.push(' ');
     }
-    Ok(format!("{found:?} thousandths"))
+    Ok(figures + "millionths of a CPU")
 }
 
 /// A quota that is changed while its compartment computes holds from then on.
 fn update(arena: &Arena) -> Result<String, String> {
     let compartments = [arena.client.create("victim", quota(600))?];
     let [compartment] = &compartments;
-    let mut all = Vec::new();
+    let mut figures = String::new();
     for millis in [600, 150, 900] {
         arena
             .client
             .update(compartment, Budget { cpu_millis: Some(millis), ..Budget::default() })?;
         let _ = rt::thread::park_until(clock::deadline_in(500_000_000));
         let found = measure(arena, &compartments, 5)?;
-        check(found.first().copied().unwrap_or(0), millis, QUOTA)?;
-        all.extend(found);
+        let found = found.first().copied().unwrap_or(0);
+        figures.push_str(&check(arena, found, millis, QUOTA)?);
+        figures.push(' ');
     }
     compartments.into_iter().try_for_each(|compartment| arena.client.destroy(compartment))?;
-    Ok(format!("{all:?} thousandths"))
+    Ok(figures + "millionths of a CPU")
 }
