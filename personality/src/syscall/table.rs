@@ -438,7 +438,25 @@ calls! {
 #[inline]
 pub fn dispatch(system: &mut System, task: &Rc<Task>) -> Outcome {
     let number = task.state.rax();
+    if rt::heap::is_short() && takes_memory(number) {
+        return Err(Errno::ENOMEM.into());
+    }
     handle(number, &mut Call { system, task })
+}
+
+/// Whether a call makes something that lasts: where programs have taken all memory, what this system keeps for itself is for ending them. (fork(2), which
+/// has an answer of its own, and writes to files and pipes, which fail by themselves, are not among them.)
+#[inline]
+const fn takes_memory(number: u64) -> bool {
+    // open, mmap, mprotect, pipe, mremap, socket, accept, sendto, sendmsg, socketpair, mkdir, creat, link, symlink, mknod, setxattr, lsetxattr, fsetxattr,
+    // epoll_create, epoll_ctl, inotify_add_watch, openat, mkdirat, mknodat, linkat, symlinkat, signalfd, timerfd_create, eventfd, accept4, signalfd4,
+    // eventfd2, epoll_create1, pipe2, inotify_init1, sendmmsg, memfd_create, openat2.
+    matches!(
+        number,
+        2 | 9 | 10 | 22 | 25 | 41 | 43 | 44 | 46 | 53 | 83 | 85 | 86 | 88 | 133 | 188..=190
+            | 213 | 233 | 254 | 257..=259 | 265 | 266 | 282..=284 | 288..=291 | 293 | 294 | 307
+            | 319 | 437
+    )
 }
 
 /// Whether only the end of its task ends a wait of a call: a vfork's child still uses its parent's memory, an `execve` has ended the other tasks.

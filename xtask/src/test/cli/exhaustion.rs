@@ -3,12 +3,16 @@
 
 use super::{
     Cases,
-    home::{Home, IMAGE, Outcome, until},
+    home::{Bed, Home, IMAGE, Outcome, until},
 };
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use std::{fs, process::Command};
 
 /// Doubles a variable until there is no memory left.
 const GROW: &str = "x=aaaaaaaa; while :; do x=$x$x; done";
+/// What the sweep inside tries (`tests/faults/sweep.c`).
+const OPERATIONS: [&str; 8] =
+    ["fork", "exec", "pipes", "files", "folders", "sockets", "events", "maps"];
 /// Exit status of a personality that failed: never right.
 const CRASHED: i32 = 134;
 
@@ -44,6 +48,19 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
             bounded(&home, name, script)
         });
     }
+    let swept = sweeper(cases.bed)?;
+    for operation in OPERATIONS {
+        cases.case(
+            &format!("{operation} with every amount of memory leave nothing behind"),
+            |_| {
+                let arguments =
+                    ["run", "--rm", "-m", "16m", swept.as_str(), "/bin/sweep", operation];
+                let outcome = home.run(&arguments);
+                println!("    {}", outcome.text().trim());
+                outcome.ends(0)
+            },
+        );
+    }
     cases.case("what they held is given back", |_| {
         home.run(&["rm", "-f", "neighbour"]).succeeds()?;
         until("the machine is as it was", || {
@@ -52,6 +69,21 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         })
     });
     Ok(())
+}
+
+/// An image with the fault sweep that runs inside.
+fn sweeper(bed: &Bed) -> Result<String> {
+    let folder = bed.folder.join("sweep");
+    fs::create_dir_all(folder.join("bin"))?;
+    fs::create_dir_all(folder.join("tmp"))?;
+    let compiled = Command::new("gcc")
+        .args(["-O1", "-static", "-w", "-o"])
+        .arg(folder.join("bin/sweep"))
+        .arg(bed.root.join("tests/faults/sweep.c"))
+        .status()
+        .context("gcc cannot be started")?;
+    ensure!(compiled.success(), "tests/faults/sweep.c does not compile");
+    Ok(format!("rootfs:{}", folder.display()))
 }
 
 fn first(home: &Home<'_>) -> Result<()> {

@@ -23,6 +23,8 @@ pub(super) struct Bed {
     pub(super) program: PathBuf,
     /// The machine's image.
     pub(super) system: PathBuf,
+    /// The repository.
+    pub(super) root: PathBuf,
     /// Where homes and images are made.
     pub(super) folder: PathBuf,
     /// An OCI archive of BusyBox.

@@ -75,6 +75,7 @@ pub(super) fn run(root: &Path, filter: &str, is_long: bool, tally: &mut Tally) -
     let bed = Bed {
         program: target.join("debug/mett"),
         system: root.join("target/machine"),
+        root: root.to_owned(),
         archive: oci::busybox(&folder)?,
         folder,
     };
