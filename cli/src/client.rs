@@ -15,7 +15,7 @@ use std::{
     fs::File,
     io::{Read as _, Write as _},
     os::unix::{net::UnixStream, process::CommandExt as _},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -47,26 +47,39 @@ impl Client {
         let home =
             Home::from_environment().map_err(|error| CliError::NoDaemon(error.to_string()))?;
         home.prepare().map_err(|error| CliError::NoDaemon(error.to_string()))?;
-        let stream = match open(&home) {
-            Ok(stream) => stream,
-            Err(_) => start(&home)?,
-        };
+        let begun = Instant::now();
+        loop {
+            let stream = match open(&home) {
+                Ok(stream) => stream,
+                Err(_) => start(&home)?,
+            };
+            match Self::greet(stream, &home) {
+                // A daemon that is ending takes connections that it never serves.
+                Err(CliError::Cut(_)) if begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Exchanges versions.
+    fn greet(stream: UnixStream, home: &Home) -> Result<Self> {
         let mut client = Self { stream, decoder: Decoder::new(), line: Line::default() };
         send(&mut client.stream, &Hello::own())?;
         let hello: Hello = client.read()?;
-        if hello.api != VERSION {
-            let pid = std::fs::read_to_string(home.join("daemon.pid"));
-            return Err(CliError::OtherVersion {
-                daemon: hello.program,
-                daemon_api: hello.api,
-                own: PROGRAM_VERSION.to_owned(),
-                own_api: VERSION,
-                end: pid.map_or("pkill -f 'mett daemon'".to_owned(), |pid| {
-                    format!("kill {}", pid.trim())
-                }),
-            });
+        if hello.api == VERSION {
+            return Ok(client);
         }
-        Ok(client)
+        let pid = std::fs::read_to_string(home.join("daemon.pid"));
+        Err(CliError::OtherVersion {
+            daemon: hello.program,
+            daemon_api: hello.api,
+            own: PROGRAM_VERSION.to_owned(),
+            own_api: VERSION,
+            end: pid
+                .map_or("pkill -f 'mett daemon'".to_owned(), |pid| format!("kill {}", pid.trim())),
+        })
     }
 
     /// Another handle of the connection, for sending.
@@ -149,30 +162,21 @@ fn open(home: &Home) -> std::io::Result<UnixStream> {
 
 /// Starts a daemon that outlives this command, and connects to it.
 fn start(home: &Home) -> Result<UnixStream> {
-    let failed = |error: std::io::Error| CliError::NoDaemon(error.to_string());
     let word = home.join("daemon.error");
     let _ = std::fs::remove_file(&word);
-    let program = std::env::current_exe().map_err(failed)?;
-    let mut child = Command::new(program)
-        .arg("daemon")
-        .env("METT_HOME", home.path())
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .map_err(failed)?;
+    let mut child = spawn(home)?;
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
         if let Ok(stream) = open(home) {
             return Ok(stream);
         }
-        // A daemon that ended at once may have lost the race against another one, whose socket appears soon.
-        if child.try_wait().map_err(failed)?.is_some()
-            && let Ok(message) = std::fs::read_to_string(&word)
-        {
-            return Err(CliError::NoDaemon(message));
+        if child.try_wait().map_err(not_started)?.is_some() {
+            if let Ok(message) = std::fs::read_to_string(&word) {
+                return Err(CliError::NoDaemon(message));
+            }
+            // Another daemon has the home: one that begins and will answer soon, or one that is ending.
+            std::thread::sleep(Duration::from_millis(50));
+            child = spawn(home)?;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -181,4 +185,22 @@ fn start(home: &Home) -> Result<UnixStream> {
         PATIENCE.as_secs(),
         home.join("daemon.log").display()
     )))
+}
+
+fn not_started(cause: std::io::Error) -> CliError {
+    CliError::NoDaemon(cause.to_string())
+}
+
+fn spawn(home: &Home) -> Result<Child> {
+    let program = std::env::current_exe().map_err(not_started)?;
+    Command::new(program)
+        .arg("daemon")
+        .env("METT_HOME", home.path())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(not_started)
 }

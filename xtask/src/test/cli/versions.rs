@@ -22,6 +22,7 @@ use std::{
     path::Path,
     process::Stdio,
     thread,
+    time::Duration,
 };
 
 /// A version that no program has.
@@ -40,6 +41,31 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         stream.read_to_end(&mut answer)?;
         ensure!(answer == encoded(&api::Hello::own())?, "it was told {answer:?}");
         home.run(&["image", "ls"]).succeeds()
+    });
+    cases.case("a daemon that ends is followed by another", |_| {
+        let home = Home::new(bed, "ending")?;
+        let socket = home.path.join(server::SOCKET);
+        let listener = UnixListener::bind(server::short_path(&File::open(&home.path)?))?;
+        let ending = thread::spawn(move || {
+            // It goes away with a client that it has taken.
+            let taken = listener.accept();
+            fs::remove_file(socket).and_then(|()| taken.map(|_| ()))
+        });
+        home.run(&["image", "ls"]).succeeds()?;
+        ensure!(ending.join().is_ok_and(|end| end.is_ok()), "nobody came");
+        Ok(())
+    });
+    cases.case("a daemon that takes its time to end is followed by another", |_| {
+        let home = Home::new(bed, "slow-end")?;
+        let lock = File::options().create(true).append(true).open(home.path.join("lock"))?;
+        lock.lock()?;
+        let ending = thread::spawn(move || {
+            thread::sleep(Duration::from_secs(1));
+            drop(lock);
+        });
+        home.run(&["image", "ls"]).succeeds()?;
+        ensure!(ending.join().is_ok(), "a thread panicked");
+        Ok(())
     });
     cases.case("a machine of another version is ended and named", |_| other_machine(bed));
     cases.case("a home of another version is left alone", |_| {
