@@ -10,6 +10,8 @@ use rt::sync::SpinLock;
 
 /// Pages of one piece of address range.
 const CHUNK: u64 = 512;
+/// Pages of the first one, which finds place where the personality has a page table already.
+const FIRST_CHUNK: u64 = 32;
 /// Free pages with frames that are kept.
 const KEPT: usize = 64;
 /// Pages that file data leaves to programs and to the personality.
@@ -146,8 +148,9 @@ impl Arena {
 
     fn extend(&mut self) -> Result<u64, Errno> {
         if self.next == self.end {
-            self.next = rt::view::reserve(CHUNK).map_err(|_| Errno::ENOMEM)?;
-            self.end = self.next + CHUNK * PAGE_SIZE;
+            let pages = if self.end == 0 { FIRST_CHUNK } else { CHUNK };
+            self.next = rt::view::reserve(pages).map_err(|_| Errno::ENOMEM)?;
+            self.end = self.next + pages * PAGE_SIZE;
         }
         let offset = self.next;
         self.next += PAGE_SIZE;

@@ -20,10 +20,9 @@ pub struct User {
     pub home: Vec<u8>,
 }
 
-fn read(place: &Place, path: &[u8]) -> Vec<u8> {
-    let root = Credentials::new(0, 0, Vec::new());
-    let walker = Walker { place, credentials: &root, start: None };
-    let Ok(node) = walker.find(path, true) else { return Vec::new() };
+/// A file of `/etc`; empty when there is none.
+fn read(etc: &Walker<'_>, name: &[u8]) -> Vec<u8> {
+    let Ok(node) = etc.find(name, true) else { return Vec::new() };
     let Kind::File(data) = &node.kind else { return Vec::new() };
     let mut bytes = alloc::vec![0; data.size().min(MAX_FILE) as usize];
     let count = data.read(0, &mut Sink::kernel(&mut bytes)).unwrap_or(0);
@@ -45,8 +44,11 @@ fn number(text: Option<&&[u8]>) -> Option<u32> {
 /// # Errors
 /// `UnknownUser`.
 pub fn resolve(place: &Place, user: &str, more: &[u32]) -> Result<User, StartFailure> {
-    let (passwd, group) = (read(place, b"/etc/passwd"), read(place, b"/etc/group"));
-    resolve_in(&passwd, &group, user, more)
+    let root = Credentials::new(0, 0, Vec::new());
+    let mut walker = Walker { place, credentials: &root, start: None };
+    let Ok(etc) = walker.find(b"/etc", true) else { return resolve_in(b"", b"", user, more) };
+    walker.start = Some(etc);
+    resolve_in(&read(&walker, b"passwd"), &read(&walker, b"group"), user, more)
 }
 
 fn resolve_in(passwd: &[u8], group: &[u8], user: &str, more: &[u32]) -> Result<User, StartFailure> {

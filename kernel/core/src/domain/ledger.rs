@@ -87,6 +87,18 @@ impl Ledger {
         Ok(())
     }
 
+    /// Charges a frame, if what was drawn has one left: the common case, without a look at the other accounts.
+    pub(super) fn charge_drawn_frame(&mut self) -> bool {
+        let [account, ..] = &mut self.accounts;
+        let used = account.used.saturating_add(FRAME_UNITS);
+        let is_there = used <= account.drawn.min(account.limit);
+        if is_there {
+            account.used = used;
+            account.peak = account.peak.max(used);
+        }
+        is_there
+    }
+
     /// Draws from the parent what is missing for a charge.
     fn draw(&mut self, amounts: Amounts, parent: Option<&Ref<Domain>>) -> Result<(), Error> {
         let amounts = amounts.array();

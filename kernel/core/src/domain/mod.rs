@@ -305,7 +305,11 @@ impl Domain {
     /// # Errors
     /// `OutOfFrames`.
     pub fn take_frame(&self) -> Result<Frame, Error> {
-        self.charge(Amounts::frames(1))?;
+        let mut ledger = self.ledger.lock_second();
+        if !ledger.charge_drawn_frame() {
+            ledger.charge(Amounts::frames(1), self.parent())?;
+        }
+        drop(ledger);
         frames::allocate().ok_or_else(|| {
             self.discharge(Amounts::frames(1));
             Error::OutOfFrames

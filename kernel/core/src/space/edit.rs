@@ -75,27 +75,28 @@ impl Space {
         let leaf = self.tree.reach_leaf(page, self.domain())?;
         let end = LEAF_PAGES.min(leaf_index(page) as u64 + pages) as usize;
         let words = leaf.get(leaf_index(page)..end).unwrap_or_default();
-        let mut done = 0;
-        if populate {
-            note(words);
+        let words = words.get(..count_holes(words) as usize).unwrap_or_default();
+        if words.is_empty() {
+            return Err(Error::Overlap);
         }
-        for word in words.iter().take(count_holes(words) as usize) {
-            let mut entry = marker;
-            if populate {
-                match page::allocate_zeroed(self.domain()) {
-                    Ok(frame) => entry = marker.on_frame(frame),
-                    Err(error) => return partial(done, error),
-                }
-                work.spend(FRAME_COST);
+        if !populate {
+            words.iter().for_each(|word| store(word, marker));
+            work.spend(words.len() as u32 / WORDS_PER_UNIT);
+            return Ok(words.len() as u64);
+        }
+        note(words);
+        let mut done = 0;
+        for word in words {
+            match page::allocate_zeroed(self.domain()) {
+                Ok(frame) => store(word, marker.on_frame(frame)),
+                Err(error) => return partial(done, error),
             }
-            store(word, entry);
             done += 1;
-            if populate && work.is_spent() {
+            if !work.spend(FRAME_COST) {
                 break;
             }
         }
-        work.spend(done as u32 / WORDS_PER_UNIT);
-        if done == 0 { Err(Error::Overlap) } else { Ok(done) }
+        Ok(done)
     }
 
     /// Changes the access of a range within each page's maximum. Holes stay holes.
