@@ -37,8 +37,8 @@ fn last_cells(text: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// Matches that the rows of CVEs or the text name and no source has.
 fn unknown_matches(document: &str, sources: &str) -> Result<Vec<String>> {
-    let rows: Vec<_> = last_cells(document).filter(|(row, _)| row.starts_with("CVE-")).collect();
-    let mut numbers: Vec<&str> = rows.iter().filter_map(|(row, _)| row.split(' ').next()).collect();
+    let rows = last_cells(document).filter_map(|(row, _)| row.split(' ').next());
+    let mut numbers: Vec<&str> = rows.filter(|word| word.starts_with("CVE-")).collect();
     numbers.sort_unstable();
     numbers.dedup();
     if numbers.len() != COUNT {
@@ -47,8 +47,10 @@ fn unknown_matches(document: &str, sources: &str) -> Result<Vec<String>> {
     let prose = document.lines().filter(|line| !line.starts_with('|'));
     let named = prose.flat_map(|line| line.split('`').skip(1).step_by(2));
     let words = named.filter(|word| word.contains('_') && !word.contains(['.', ' ', '/']));
-    let cells = rows.iter().flat_map(|(_, cell)| cell.split(", "));
+    let is_body = |row: &str| !row.starts_with("---") && !row.ends_with("| Matches");
+    let cells = last_cells(document).filter(|(row, _)| is_body(row));
     Ok(cells
+        .flat_map(|(_, cell)| cell.split(", "))
         .chain(words)
         .filter(|name| !is_match(name, sources))
         .map(|name| format!("{CVES}: {name}"))
