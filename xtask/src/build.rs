@@ -102,6 +102,19 @@ pub(crate) fn checked_kernel(root: &Path) -> Result<PathBuf> {
     Ok(root.join("target").join(TARGET).join("checked/kernel"))
 }
 
+/// Builds the kernel with an entry for Multiboot 2 loaders; its executable.
+pub(crate) fn multiboot_kernel(root: &Path) -> Result<PathBuf> {
+    let folder = root.join("target/multiboot");
+    let mut command = cargo(root, "build", "release");
+    command.args(["--bins", "-p", "kernel", "--features", "kernel/multiboot"]);
+    let status = command.env("CARGO_TARGET_DIR", &folder).status();
+    ensure!(
+        status.context("cargo cannot be started")?.success(),
+        "the kernel for Multiboot does not build"
+    );
+    Ok(folder.join(TARGET).join("release/kernel"))
+}
+
 /// Where cargo leaves the machine's programs.
 pub(crate) fn release(root: &Path) -> PathBuf {
     root.join("target").join(TARGET).join("release")

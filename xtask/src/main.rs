@@ -4,6 +4,7 @@
 //! Must not know: how any part of the system works beyond its name and its target.
 
 mod bench;
+mod bochs;
 mod build;
 mod check;
 mod debian;

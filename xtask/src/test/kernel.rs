@@ -2,8 +2,9 @@
 
 use super::Tally;
 use crate::{
+    bochs,
     build::{self, Built},
-    qemu::{self, Machine},
+    qemu::{self, Ended, Machine},
 };
 use anyhow::{Result, ensure};
 use std::{
@@ -48,6 +49,45 @@ pub(super) fn checked(root: &Path, filter: &str, tally: &mut Tally) -> Result<()
         let limit = Duration::from_secs(600);
         let suite = Suite::new(composition, CHECKED, selection(filter), limit);
         Suite { kernel: kernel.clone(), ..suite }.run(root, tally)?;
+    }
+    Ok(())
+}
+
+/// Runs the kernel's suite and the attacks in Bochs.
+pub(super) fn bochs(root: &Path, filter: &str, tally: &mut Tally) -> Result<()> {
+    bochs::set_up()?;
+    let built = Built::in_tree(root);
+    let kernel = build::multiboot_kernel(root)?;
+    for (composition, minutes) in [("suite", 5), ("attacks", 25)] {
+        let name = format!("{composition} in Bochs with {} CPUs", bochs::CPUS);
+        println!("--- {name}");
+        let folder = root.join("target/bochs").join(composition);
+        let limit = Duration::from_secs(60 * minutes);
+        let (line, module) = (selection(filter), built.module(composition));
+        judge(&name, tally, |on_line| {
+            bochs::run(&folder, &kernel, &module, &line, limit, on_line)
+        })?;
+    }
+    Ok(())
+}
+
+/// Runs a machine, prints and counts its cases, and says so if it has ended badly.
+fn judge(
+    name: &str,
+    tally: &mut Tally,
+    run: impl FnOnce(&mut dyn FnMut(&str)) -> Result<Ended>,
+) -> Result<()> {
+    let before = tally.total();
+    let ended = run(&mut |line| {
+        if line.starts_with("test ") || line.starts_with("I ") {
+            println!("{line}");
+            tally.line(name, line);
+        }
+    })?;
+    ensure!(tally.total() > before, "{name}: no case ran:\n{}", ended.output);
+    if !ended.is_success {
+        println!("{}", ended.output);
+        tally.fail(format!("{name}: the machine ended badly"));
     }
     Ok(())
 }
@@ -106,20 +146,11 @@ impl<'a> Suite<'a> {
                 command_line: &self.command_line,
                 counts: self.counts,
             };
-            let before = tally.total();
             let module = built.module(self.composition);
             let kernel = self.kernel.as_ref().unwrap_or(&built.kernel);
-            let ended = qemu::run(&machine, kernel, &module, self.limit, |line| {
-                if line.starts_with("test ") || line.starts_with("I ") {
-                    println!("{line}");
-                    tally.line(&name, line);
-                }
+            judge(&name, tally, |on_line| {
+                qemu::run(&machine, kernel, &module, self.limit, on_line)
             })?;
-            ensure!(tally.total() > before, "{name}: no case ran:\n{}", ended.output);
-            if !ended.is_success {
-                println!("{}", ended.output);
-                tally.fail(format!("{name}: the machine ended badly"));
-            }
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ pub(crate) use tally::Tally;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: host, interleavings, kernel, attacks, checked, budgets, programs, applets, busybox, debian, cpython, cli, dist, bench, tcb, check. If none is named all but debian and dist, and with --long those too.
+    /// Suites, separated by commas: host, interleavings, kernel, attacks, checked, bochs, budgets, programs, applets, busybox, debian, cpython, cli, dist, bench, tcb, check. If none is named all but bochs, debian and dist, and with --long those too.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// Lives of the soak among the attacks, on each machine: 20000 is a long one.
@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Run only cases of the suites kernel, attacks, checked and debian, and groups of the suite cli, whose names contain this.
     #[arg(long, default_value = "")]
     filter: String,
+    /// Run the suites kernel and attacks in another emulator, Bochs: what it needs is installed.
+    #[arg(long)]
+    machine: Option<OtherMachine>,
     /// Also what takes long (every suite; in the suite cli 2,000 starts in a row).
     #[arg(long)]
     long: bool,
@@ -51,6 +54,13 @@ pub(crate) struct Arguments {
     record: bool,
 }
 
+/// A machine that is not QEMU's.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum OtherMachine {
+    /// With two CPUs of the make Ice Lake, loaded by GRUB.
+    Bochs,
+}
+
 /// A suite adds what it ran to the tally; an error counts as one failure.
 type Suite = (&'static str, fn(&Path, &Arguments, &mut Tally) -> Result<()>);
 
@@ -62,6 +72,7 @@ const SUITES: &[Suite] = &[
         kernel::attacks(root, &arguments.filter, arguments.soak, tally)
     }),
     ("checked", |root, arguments, tally| kernel::checked(root, &arguments.filter, tally)),
+    ("bochs", |root, arguments, tally| kernel::bochs(root, &arguments.filter, tally)),
     ("budgets", |root, _, tally| kernel::budgets(root, tally)),
     ("programs", |root, _, tally| programs::run(root, &mett(root)?, tally)),
     ("applets", |root, _, tally| applets::run(root, &mett(root)?, tally)),
@@ -103,7 +114,7 @@ const SUITES: &[Suite] = &[
 ];
 
 /// Suites that run only when they are named: they need minutes, and other people's packages.
-const ON_DEMAND: [&str; 2] = ["debian", "dist"];
+const ON_DEMAND: [&str; 3] = ["bochs", "debian", "dist"];
 
 /// Runs the chosen suites; an error when anything failed or nothing ran.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
@@ -115,6 +126,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let mut tally = Tally::default();
     for (name, suite) in SUITES {
         let is_chosen = match &arguments.suite[..] {
+            _ if arguments.machine.is_some() => *name == "bochs",
             [] => !ON_DEMAND.contains(name) || arguments.long,
             chosen => chosen.iter().any(|chosen| chosen == name),
         };

@@ -24,8 +24,8 @@ use table::Table;
 
 /// Deepest nesting of Domains; it bounds every walk to the root.
 const MAX_DEPTH: u8 = 12;
-/// Bytes a compartment may log in a second, all its Domains together.
-const LOG_ALLOWANCE: u64 = 64 * 1024;
+/// Bytes a compartment may log in a second, all its Domains together: less than a serial line carries, which is waited for (11.5 KiB at 115,200 baud).
+const LOG_ALLOWANCE: u64 = 4 * 1024;
 
 /// A Domain.
 pub struct Domain {

@@ -35,6 +35,8 @@ pub use trap::stop;
 
 core::arch::global_asm!(include_str!("boot.s"));
 core::arch::global_asm!(include_str!("entry.s"));
+#[cfg(feature = "multiboot")]
+core::arch::global_asm!(include_str!("multiboot.s"));
 
 /// First window of virtio devices on a machine without PCI (QEMU's microvm).
 const VIRTIO_MMIO: u64 = 0xfeb0_0000;

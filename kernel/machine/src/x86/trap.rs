@@ -4,6 +4,8 @@ use super::{apic, console, cpu::own_block, instruction, layout, power};
 use crate::types::{Interrupt, Mode};
 use core::{fmt, sync::atomic::Ordering};
 
+/// Debug trap.
+const DEBUG: u64 = 1;
 /// Non-maskable interrupt.
 const NMI: u64 = 2;
 /// Machine check.
@@ -100,6 +102,8 @@ extern "C" fn mett_kernel_trap(frame: *const KernelFrame, base: u64) {
     let frame = unsafe { &*frame };
     match frame.vector {
         NMI => {}
+        // User mode single-steps, and what it ran last (`mov ss`) held the trap back until `syscall` was over: it means nothing here.
+        DEBUG => {}
         FIRST_INTERRUPT.. => on_interrupt(frame.vector as u8),
         vector => {
             log(format_args!(
