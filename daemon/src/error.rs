@@ -57,6 +57,9 @@ pub enum DaemonError {
     /// The container does not run.
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// The container ended while it was asked something.
+    #[error("the container has ended in the meantime (`mett ps -a` says how)")]
+    EndedMeanwhile,
     /// The container runs.
     #[error("container {0} is running: stop it first, or use --force")]
     IsRunning(String),
@@ -157,6 +160,7 @@ impl DaemonError {
             | Self::TenantTaken(_)
             | Self::TenantInUse { .. }
             | Self::NotRunning(_)
+            | Self::EndedMeanwhile
             | Self::IsRunning(_) => FailureKind::Conflict,
             Self::Image(_)
             | Self::Spec(_)

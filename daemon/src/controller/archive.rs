@@ -39,7 +39,7 @@ impl ArchiveIn {
     /// Waits until it is unpacked.
     ///
     /// # Errors
-    /// [`DaemonError::Inside`] and [`DaemonError::NotRunning`].
+    /// [`DaemonError::Inside`] and [`DaemonError::EndedMeanwhile`].
     pub async fn finish(self) -> Result<(), DaemonError> {
         answered(self.answer.await.ok()).map(|_| ())
     }
@@ -48,10 +48,10 @@ impl ArchiveIn {
 /// Turns a refusal into an error.
 ///
 /// # Errors
-/// [`DaemonError::Inside`] and [`DaemonError::NotRunning`].
+/// [`DaemonError::Inside`] and [`DaemonError::EndedMeanwhile`].
 pub(super) fn answered(answer: Option<Answer>) -> Result<Answer, DaemonError> {
     match answer {
-        None => Err(DaemonError::NotRunning("(it has just ended)".to_owned())),
+        None => Err(DaemonError::EndedMeanwhile),
         Some(Answer::Failed { errno, message }) => Err(DaemonError::Inside { errno, message }),
         Some(answer) => Ok(answer),
     }
@@ -61,7 +61,7 @@ impl ArchiveOut {
     /// Whether everything was sent.
     ///
     /// # Errors
-    /// [`DaemonError::Inside`] and [`DaemonError::NotRunning`].
+    /// [`DaemonError::Inside`] and [`DaemonError::EndedMeanwhile`].
     pub async fn finish(self) -> Result<(), DaemonError> {
         answered(self.answer.await.ok()).map(|_| ())
     }

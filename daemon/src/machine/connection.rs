@@ -113,7 +113,7 @@ impl Connection {
         let (reader, mut writer) = tokio::io::split(stream);
         let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
         let own = Frame::Hello { version: contract::VERSION };
-        writer.write_all(&own.encode()).await?;
+        writer.write_all(&own.encode()).await.map_err(ended)?;
         match read_frame(&mut reader).await? {
             Some(Frame::Hello { version }) if version == contract::VERSION => {}
             Some(Frame::Hello { version: machine }) => {
@@ -304,7 +304,15 @@ async fn read_frame(
     match reader.read_exact(&mut header).await {
         Ok(_) => Frame::decode(header).map(Some).map_err(ConnectionError::Malformed),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(ended(error)),
+    }
+}
+
+/// What a failure of the connection means: one that the other side has cut has ended like one that it has closed.
+fn ended(error: io::Error) -> ConnectionError {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ConnectionError::Ended,
+        _ => error.into(),
     }
 }
 
