@@ -34,7 +34,7 @@ docs/benchmarks.md has the method.";
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: start, micro, ipc, idle, memory, boot, apps, locks, cpus. All if none is named.
+    /// Suites, separated by commas: start, micro, ipc, idle, memory, boot, apps, tools, locks, cpus. All if none is named.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// icount: instructions, exact; wall: host nanoseconds, only ratios mean anything.

@@ -20,6 +20,7 @@ mod publish;
 mod report;
 mod side;
 mod suites;
+mod tools;
 
 use crate::{build, setup};
 use anyhow::{Context, Result, bail};
@@ -35,7 +36,7 @@ use std::{
     process::Command,
     time::Duration,
 };
-use suites::Boot;
+use suites::{Boot, Trees};
 
 /// Runs the benchmark; an error when a figure is void.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
@@ -82,25 +83,37 @@ impl Place {
     }
 }
 
+/// The files of the images that are booted.
+fn trees(root: &Path, programs: &Path, boots: impl Iterator<Item = Boot>) -> Result<Trees> {
+    let mut trees = Trees::new();
+    for boot in boots {
+        let tree = match boot {
+            Boot::Functions => apps::tree(root)?,
+            Boot::Tools => tools::tree(root, programs)?,
+            Boot::Scenarios | Boot::Probe => continue,
+        };
+        trees.insert(boot, tree);
+    }
+    Ok(trees)
+}
+
 /// Builds and runs what was asked for.
 fn measure(place: &Place, arguments: &Arguments, planned: &[Planned]) -> Result<Report> {
     let (root, out) = (place.root.as_path(), place.out.as_path());
     publish::clear(out)?;
     let sources = root.join("bench/linux");
     let programs = peer::compile(&sources.join("src"), &out.join("programs"))?;
-    let has_functions = planned.iter().any(|planned| planned.suite.boot == Boot::Functions);
-    let functions = has_functions.then(|| apps::tree(root)).transpose()?;
-    let functions = functions.as_deref();
+    let trees = trees(root, &programs, planned.iter().map(|planned| planned.suite.boot))?;
     let linux = match arguments.side {
         Side::Ours => None,
         _ => {
             let (debs, out) = (out.join("linux/packages"), out.join("linux"));
-            Some(peer::build(&sources, &debs, &out, &programs, functions)?)
+            Some(peer::build(&sources, &debs, &out, &programs, &trees)?)
         }
     };
     let ours = match arguments.side {
         Side::Linux => None,
-        _ => Some(ours::build(root, out, &programs, functions)?),
+        _ => Some(ours::build(root, out, &programs, &trees)?),
     };
     let sides = Sides {
         linux: linux.as_ref(),

@@ -1,10 +1,11 @@
 //! Builds our side: boot modules of the composition `bench` with a layer of measured programs, written by the daemon's importer.
 
-use super::suites::Boot;
+use super::suites::{Boot, Trees};
 use crate::build;
 use anyhow::{Context, Result};
 use daemon::image::{self, ImageStore, Limits, Source};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::{Duration, UNIX_EPOCH},
@@ -34,8 +35,8 @@ pub(crate) struct Ours {
     all: Module,
     /// For measuring boots.
     smallest: Module,
-    /// With the Python functions, if they are to run.
-    functions: Option<Module>,
+    /// With the files of other images, of those that are to run.
+    others: BTreeMap<Boot, Module>,
 }
 
 impl Ours {
@@ -44,18 +45,13 @@ impl Ours {
         match boot {
             Boot::Scenarios => Ok(&self.all),
             Boot::Probe => Ok(&self.smallest),
-            Boot::Functions => self.functions.as_ref().context("the functions were not built"),
+            other => self.others.get(&other).context("its image was not built"),
         }
     }
 }
 
-/// Composes the boot modules; the machine's programs must have been built. `functions` are the files of their image.
-pub(crate) fn build(
-    root: &Path,
-    out: &Path,
-    programs: &Path,
-    functions: Option<&Path>,
-) -> Result<Ours> {
+/// Composes the boot modules; the machine's programs must have been built. `trees` are the files of other images.
+pub(crate) fn build(root: &Path, out: &Path, programs: &Path, trees: &Trees) -> Result<Ours> {
     let module = |name: &str, tree: &Path| -> Result<Module> {
         let blob = out.join(name).with_extension("erofs");
         let layer = import(tree, &out.join("store"), &blob)
@@ -70,7 +66,10 @@ pub(crate) fn build(
         kernel: build::Built::in_tree(root).kernel,
         all: module("all", &all)?,
         smallest: module("smallest", &smallest)?,
-        functions: functions.map(|tree| module("functions", tree)).transpose()?,
+        others: trees
+            .iter()
+            .map(|(boot, tree)| Ok((*boot, module(boot.file(), tree)?)))
+            .collect::<Result<_>>()?,
     })
 }
 

@@ -3,10 +3,11 @@
 use super::{
     cpio::Archive,
     packages::{self, Package, output},
-    suites::Boot,
+    suites::{Boot, Trees},
 };
 use anyhow::{Context, Result};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -20,8 +21,8 @@ pub(crate) struct Peer {
     base: PathBuf,
     /// Image with the boot probe only.
     boot: PathBuf,
-    /// Base image with the Python functions' files, if they are to run.
-    functions: Option<PathBuf>,
+    /// Base images with the files of other images, of those that are to run.
+    others: BTreeMap<Boot, PathBuf>,
     /// What it was made of.
     pub(crate) packages: Vec<Package>,
 }
@@ -32,7 +33,9 @@ impl Peer {
         match boot {
             Boot::Scenarios => Ok(&self.base),
             Boot::Probe => Ok(&self.boot),
-            Boot::Functions => self.functions.as_deref().context("the functions were not built"),
+            other => {
+                self.others.get(&other).map(PathBuf::as_path).context("its image was not built")
+            }
         }
     }
 }
@@ -41,14 +44,14 @@ impl Peer {
 const BARE: &[&str] = &["nothing", "idle", "bootinit"];
 const HOSTED: &[&str] = &["calib", "spawnb", "lb"];
 
-/// Builds what is missing or older than its sources. `functions` are the files of the Python functions' image.
+/// Builds what is missing or older than its sources. `trees` are the files of other images.
 /// Downloaded packages are kept in `debs`.
 pub(crate) fn build(
     sources: &Path,
     debs: &Path,
     out: &Path,
     programs: &Path,
-    functions: Option<&Path>,
+    trees: &Trees,
 ) -> Result<Peer> {
     let list = fs::read_to_string(sources.join("packages.txt"))?;
     let meta = packages::list(&list, "kernel")?;
@@ -58,9 +61,11 @@ pub(crate) fn build(
     let kernel = unpack_kernel(kernel_package.first().context("no kernel package")?, out)?;
     let base = base_image(sources, out, programs, &base_packages)?;
     let boot = boot_image(out, programs)?;
-    let functions = functions.map(|tree| functions_image(&base, tree, out)).transpose()?;
+    let others =
+        trees.iter().map(|(boot, tree)| Ok((*boot, other_image(&base, *boot, tree, out)?)));
+    let others = others.collect::<Result<_>>()?;
     let packages = [kernel_package, base_packages].concat();
-    Ok(Peer { kernel, base, boot, functions, packages })
+    Ok(Peer { kernel, base, boot, others, packages })
 }
 
 /// Compiles the static programs.
@@ -142,11 +147,11 @@ fn base_image(sources: &Path, out: &Path, programs: &Path, debs: &[Package]) -> 
     Ok(file)
 }
 
-/// Archives follow each other: the base image, then the functions' files as the root file system of their containers.
-fn functions_image(base: &Path, tree: &Path, out: &Path) -> Result<PathBuf> {
+/// Archives follow each other: the base image, then the other one's files as the root file system of its containers.
+fn other_image(base: &Path, boot: Boot, tree: &Path, out: &Path) -> Result<PathBuf> {
     let mut archive = Archive::default();
     archive.tree_at(tree, "p/rootfs")?;
-    let file = out.join("functions.cpio");
+    let file = out.join(boot.file()).with_extension("cpio");
     fs::copy(base, &file)?;
     let mut both = fs::OpenOptions::new().append(true).open(&file)?;
     std::io::Write::write_all(&mut both, &archive.finish())?;

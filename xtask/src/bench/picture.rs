@@ -1,143 +1,170 @@
-//! The report's pictures, as SVG: bars of ratios and lines over a growing number.
+//! The report's pictures, as SVG: distributions, lines over a growing number, bars of ratios.
 
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 760.0;
 const COLOURS: [&str; 4] = ["#8a8f98", "#c9803a", "#b3434b", "#2f6fb0"];
 
+/// Shades of a distribution's curves, the first for the least number.
+const SHADES: [&str; 7] =
+    ["#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b"];
+
 /// A line of a chart: name and points.
 pub(crate) struct Line {
     /// Name in the legend.
     pub(crate) name: String,
-    /// Points, x ascending, both positive.
+    /// Points, x ascending.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// A distribution: its values in ascending order.
-pub(crate) struct Curve {
-    /// Name in the legend.
+/// One system's distributions: each a number and its values in ascending order.
+pub(crate) struct Panel {
+    /// The system.
     pub(crate) name: String,
-    /// Values, ascending, positive.
-    pub(crate) values: Vec<f64>,
-    /// Which colour.
-    pub(crate) colour: usize,
-    /// Which pattern.
-    pub(crate) dash: usize,
+    /// Curves by number.
+    pub(crate) curves: Vec<(u32, Vec<f64>)>,
 }
 
-/// Cumulative distributions over a logarithmic axis.
-pub(crate) fn distribution(title: &str, x_name: &str, curves: &[Curve]) -> String {
-    const DASHES: [&str; 3] = ["none", "7 3", "2 3"];
-    let all = || curves.iter().flat_map(|curve| curve.values.iter().copied());
-    let low = all().reduce(f64::min).unwrap_or(1.0).max(1.0).ln();
-    let high = all().fold(1.0, f64::max).ln().max(low + 0.01);
-    let across = |x: f64| 60.0 + (x.max(1.0).ln() - low) / (high - low) * (WIDTH - 240.0);
-    let up = |share: f64| 340.0 - share * 280.0;
-    let mut svg = open(title, 400.0);
-    let _ = writeln!(svg, "<text x='300' y='390' text-anchor='middle'>{x_name}</text>");
-    for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
-        let y = up(share);
-        let _ = writeln!(
-            svg,
-            "<path d='M60 {y:.1}H{:.1}' stroke='#ddd'/><text x='54' y='{:.1}' text-anchor='end'>{:.0} %</text>",
-            WIDTH - 180.0,
-            y + 4.0,
-            share * 100.0
-        );
-    }
+/// Cumulative distributions of several systems, one panel each, over one logarithmic axis.
+pub(crate) fn distributions(title: &str, x_name: &str, panels: &[Panel]) -> String {
+    const HEIGHT: f64 = 150.0;
+    let all = || panels.iter().flat_map(|panel| &panel.curves).flat_map(|(_, values)| values);
+    let low = all().copied().reduce(f64::min).unwrap_or(1.0).max(1.0).ln();
+    let high = all().copied().fold(1.0, f64::max).ln().max(low + 0.01);
+    let across = |x: f64| 130.0 + (x.max(1.0).ln() - low) / (high - low) * (WIDTH - 230.0);
+    let bottom = 40.0 + HEIGHT * panels.len() as f64;
+    let mut svg = open(title, bottom + 50.0);
     for tick in ticks(low, high) {
         let (x, tick) = (across(tick), short(tick));
         let _ = writeln!(
             svg,
-            "<path d='M{x:.1} 60V340' stroke='#eee'/><text x='{x:.1}' y='358' text-anchor='middle'>{tick}</text>"
+            "<path d='M{x:.1} 50V{bottom:.1}' stroke='#eee'/><text x='{x:.1}' y='{:.1}' text-anchor='middle'>{tick}</text>",
+            bottom + 16.0
         );
     }
-    for (index, curve) in curves.iter().enumerate() {
-        let colour = COLOURS[curve.colour % COLOURS.len()];
-        let dash = DASHES[curve.dash % DASHES.len()];
-        let count = curve.values.len() as f64;
-        let mut path = String::new();
-        for (rank, value) in curve.values.iter().enumerate() {
-            let _ = write!(path, "{:.1},{:.1} ", across(*value), up(rank as f64 / count));
-            let _ = write!(path, "{:.1},{:.1} ", across(*value), up((rank + 1) as f64 / count));
-        }
-        let y = 70.0 + 18.0 * index as f64;
-        let (left, right) = (WIDTH - 165.0, WIDTH - 140.0);
+    let _ = writeln!(
+        svg,
+        "<text x='{:.1}' y='{:.1}' text-anchor='middle'>{x_name}</text>",
+        WIDTH / 2.0 + 15.0,
+        bottom + 36.0
+    );
+    for (index, panel) in panels.iter().enumerate() {
+        let top = 55.0 + HEIGHT * index as f64;
+        let up = |share: f64| top + (HEIGHT - 30.0) * (1.0 - share);
         let _ = writeln!(
             svg,
-            "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2' stroke-dasharray='{dash}'/>\n<path d='M{left} {y}H{right}' stroke='{colour}' stroke-width='2' stroke-dasharray='{dash}'/><text x='{:.1}' y='{:.1}'>{}</text>",
-            path.trim_end(),
-            right + 6.0,
-            y + 4.0,
-            curve.name
+            "<text x='20' y='{:.1}' font-weight='bold'>{}</text>",
+            up(0.5) + 4.0,
+            panel.name
         );
+        for share in [0.0, 0.5, 1.0] {
+            let (y, percent) = (up(share), share * 100.0);
+            let _ = writeln!(
+                svg,
+                "<path d='M130 {y:.1}H{:.1}' stroke='#ddd'/><text x='124' y='{:.1}' text-anchor='end'>{percent:.0} %</text>",
+                WIDTH - 100.0,
+                y + 4.0
+            );
+        }
+        for ((_, values), shade) in panel.curves.iter().zip(SHADES) {
+            let mut path = String::new();
+            for (rank, value) in values.iter().enumerate() {
+                let (x, count) = (across(*value), values.len() as f64);
+                let (from, to) = (up(rank as f64 / count), up((rank + 1) as f64 / count));
+                let _ = write!(path, "{x:.1},{from:.1} {x:.1},{to:.1} ");
+            }
+            let _ = writeln!(
+                svg,
+                "<polyline points='{}' fill='none' stroke='{shade}' stroke-width='2'/>",
+                path.trim_end()
+            );
+        }
+    }
+    legend(&mut svg, panels);
+    svg + "</svg>\n"
+}
+
+/// Which shade is which number.
+fn legend(svg: &mut String, panels: &[Panel]) {
+    let numbers = panels.iter().max_by_key(|panel| panel.curves.len());
+    let numbers = numbers.into_iter().flat_map(|panel| &panel.curves);
+    for (index, ((number, _), shade)) in numbers.zip(SHADES).enumerate() {
+        let (x, y) = (WIDTH - 85.0, 62.0 + 18.0 * index as f64);
+        let _ = writeln!(
+            svg,
+            "<path d='M{x} {y}H{}' stroke='{shade}' stroke-width='3'/><text x='{}' y='{}'>N = {number}</text>",
+            x + 22.0,
+            x + 28.0,
+            y + 4.0
+        );
+    }
+}
+
+/// Lines over numbers that stand side by side, on a logarithmic axis.
+pub(crate) fn lines(title: &str, x_name: &str, y_name: &str, lines: &[Line]) -> String {
+    let all = || lines.iter().flat_map(|line| line.points.iter().copied());
+    let mut numbers: Vec<f64> = all().map(|(x, _)| x).collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers.dedup();
+    let step = (WIDTH - 260.0) / (numbers.len().max(2) - 1) as f64;
+    let across =
+        |x: f64| 100.0 + step * numbers.iter().position(|number| *number == x).unwrap_or(0) as f64;
+    let low = all().map(|(_, y)| y).reduce(f64::min).unwrap_or(1.0).max(1.0).ln() - 0.2;
+    let high = all().map(|(_, y)| y).fold(1.0, f64::max).ln().max(low) + 0.2;
+    let up = |y: f64| 340.0 - (y.max(1.0).ln() - low) / (high - low) * 280.0;
+    let mut svg = open(title, 400.0);
+    let middle = 100.0 + step * (numbers.len().max(2) - 1) as f64 / 2.0;
+    let _ = writeln!(svg, "<text x='{middle:.1}' y='385' text-anchor='middle'>{x_name}</text>");
+    let _ = writeln!(svg, "<text x='20' y='48'>{y_name}</text>");
+    for number in &numbers {
+        let x = across(*number);
+        let _ = writeln!(
+            svg,
+            "<path d='M{x:.1} 60V340' stroke='#eee'/><text x='{x:.1}' y='358' text-anchor='middle'>{number:.0}</text>"
+        );
+    }
+    for tick in ticks(low, high) {
+        let y = up(tick);
+        let _ = writeln!(
+            svg,
+            "<path d='M100 {y:.1}H{:.1}' stroke='#ddd'/><text x='92' y='{:.1}' text-anchor='end'>{}</text>",
+            WIDTH - 160.0,
+            y + 4.0,
+            short(tick)
+        );
+    }
+    let mut names: Vec<(f64, &str, &str)> = Vec::new();
+    for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+        let mut path = String::new();
+        for (x, y) in &line.points {
+            let (x, y) = (across(*x), up(*y));
+            let _ = write!(path, "{x:.1},{y:.1} ");
+            let _ = writeln!(svg, "<circle cx='{x:.1}' cy='{y:.1}' r='3' fill='{colour}'/>");
+        }
+        let _ = writeln!(
+            svg,
+            "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2'/>",
+            path.trim_end()
+        );
+        names.extend(line.points.last().map(|(_, y)| (up(*y), line.name.as_str(), *colour)));
+    }
+    apart(&mut names);
+    for (y, name, colour) in names {
+        let x = WIDTH - 150.0;
+        let _ = writeln!(svg, "<text x='{x:.1}' y='{:.1}' fill='{colour}'>{name}</text>", y + 4.0);
     }
     svg + "</svg>\n"
 }
 
-/// Lines on logarithmic axes.
-pub(crate) fn lines(title: &str, x_name: &str, y_name: &str, lines: &[Line]) -> String {
-    let all: Vec<(f64, f64)> = lines.iter().flat_map(|line| line.points.iter().copied()).collect();
-    let range = |pick: fn(&(f64, f64)) -> f64| {
-        let low = all.iter().map(pick).reduce(f64::min).unwrap_or(1.0).max(1.0);
-        let high = all.iter().map(pick).fold(1.0, f64::max).max(low * 1.01);
-        (low.ln(), high.ln())
-    };
-    let ((x0, x1), (y0, y1)) = (range(|p| p.0), range(|p| p.1));
-    let place = |(x, y): (f64, f64)| {
-        (
-            80.0 + (x.max(1.0).ln() - x0) / (x1 - x0) * (WIDTH - 220.0),
-            340.0 - (y.max(1.0).ln() - y0) / (y1 - y0) * 280.0,
-        )
-    };
-    let mut svg = open(title, 400.0);
-    let _ = writeln!(
-        svg,
-        "<text x='{}' y='385' text-anchor='middle'>{x_name}</text>",
-        WIDTH / 2.0 - 30.0
-    );
-    let _ = writeln!(svg, "<text x='80' y='48'>{y_name}</text>");
-    for tick in ticks(x0, x1) {
-        let (x, _) = place((tick, y0.exp()));
-        let _ = writeln!(
-            svg,
-            "<path d='M{x:.1} 60V340' stroke='#eee'/><text x='{x:.1}' y='358' text-anchor='middle'>{}</text>",
-            short(tick)
-        );
+/// Moves names that would cover each other apart.
+fn apart(names: &mut [(f64, &str, &str)]) {
+    const LINE: f64 = 15.0;
+    names.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut least = f64::MIN;
+    for (y, _, _) in names {
+        *y = y.max(least);
+        least = *y + LINE;
     }
-    for tick in ticks(y0, y1) {
-        let (_, y) = place((x0.exp(), tick));
-        let _ = writeln!(
-            svg,
-            "<path d='M80 {y:.1}H{:.1}' stroke='#ddd'/><text x='74' y='{:.1}' text-anchor='end'>{}</text>",
-            WIDTH - 140.0,
-            y + 4.0,
-            short(tick)
-        );
-    }
-    for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        let path: Vec<String> = line
-            .points
-            .iter()
-            .map(|point| place(*point))
-            .map(|(x, y)| format!("{x:.1},{y:.1}"))
-            .collect();
-        let _ = writeln!(
-            svg,
-            "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2'/>",
-            path.join(" ")
-        );
-        if let Some((x, y)) = line.points.last().map(|point| place(*point)) {
-            let _ = writeln!(
-                svg,
-                "<text x='{:.1}' y='{:.1}' fill='{colour}'>{}</text>",
-                x + 6.0,
-                y + 4.0,
-                line.name
-            );
-        }
-    }
-    svg + "</svg>\n"
 }
 
 /// Horizontal bars of ratios; 1 is marked.
@@ -202,18 +229,25 @@ mod tests {
 
     #[test]
     fn pictures_are_well_formed_whatever_the_values() {
-        let line = Line { name: "ours".into(), points: vec![(1.0, 5.0), (64.0, 9e6)] };
-        let flat = Line { name: "flat".into(), points: vec![(1.0, 5.0)] };
-        let curve = Curve { name: "ours".into(), values: vec![3.0], colour: 5, dash: 5 };
+        let line = Line { name: "a".into(), points: vec![(0.0, 5.0), (64.0, 9e6)] };
+        let flat = Line { name: "b".into(), points: vec![(1.0, 5.0)] };
+        let panel = Panel { name: "a".into(), curves: vec![(1, vec![3.0]), (2, vec![])] };
         for svg in [
             lines("t", "x", "y", &[line, flat]),
             lines("t", "x", "y", &[]),
             bars("t", &[("a".into(), 2.0)]),
-            distribution("t", "x", &[]),
-            distribution("t", "x", &[curve]),
+            distributions("t", "x", &[]),
+            distributions("t", "x", &[panel]),
         ] {
             assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
+    }
+
+    #[test]
+    fn names_do_not_cover_each_other() {
+        let mut names = [(20.0, "b", ""), (18.0, "a", ""), (90.0, "c", "")];
+        apart(&mut names);
+        assert_eq!(names.map(|(y, _, _)| y), [18.0, 33.0, 90.0]);
     }
 }

@@ -1,9 +1,9 @@
 //! Publishes a report: files, pictures, the table on the screen, the comparison with an earlier report.
 
 use super::{
-    Place, packages, picture,
+    Place, packages, picture, places,
     report::{self, Report},
-    side::{Run, Runs},
+    side::Runs,
 };
 use anyhow::{Context, Result, ensure};
 use std::{fs, path::Path, process::Command};
@@ -99,48 +99,48 @@ pub(crate) fn earlier(root: &Path, reference: Option<&str>) -> Result<Option<Rep
     Ok(Some(report))
 }
 
+/// Systems in the order they are drawn in, and their names.
+const SYSTEMS: [(&str, &str); 4] =
+    [("process", "process"), ("crun", "crun"), ("runc", "runc"), ("ours", "MettEagle")];
+
 /// Draws the distribution of start latencies from the samples of a run.
 pub(crate) fn distributions(out: &Path, suite: &str, runs: &Runs) -> Result<()> {
     if suite != "start" {
         return Ok(());
     }
-    let mut curves = Vec::new();
-    let sources: [(&str, &[Run], &str, &str); 4] = [
-        ("process", &runs.linux, "spawn.static", ""),
-        ("crun", &runs.linux, "crun", ".seq"),
-        ("runc", &runs.linux, "runc", ".seq"),
-        ("ours", &runs.ours, "compartment", ".seq"),
-    ];
-    for (colour, (system, run, name, alone)) in sources.iter().enumerate() {
-        let Some(run) = run.first() else { continue };
-        for (dash, parallel) in [1, 8, 64].into_iter().enumerate() {
-            let name = match parallel {
+    let panel = |(system, words): (&str, &str)| {
+        let (runs, name, alone) = match system {
+            "ours" => (&runs.ours, "compartment", ".seq"),
+            "process" => (&runs.linux, "spawn.static", ""),
+            runtime => (&runs.linux, runtime, ".seq"),
+        };
+        let output = &runs.first()?.output;
+        let curve = |number: u32| {
+            let name = match number {
                 1 => format!("{name}{alone}"),
-                parallel => format!("{name}.par{parallel}"),
+                number => format!("{name}.par{number}"),
             };
-            if let Some(values) = run.output.values(&name, "start") {
-                let mut values = values.to_vec();
-                values.sort_by(f64::total_cmp);
-                let name = format!("{system}, N = {parallel}");
-                curves.push(picture::Curve { name, values, colour, dash });
-            }
-        }
+            let mut values = output.values(&name, "start")?.to_vec();
+            values.sort_by(f64::total_cmp);
+            Some((number, values))
+        };
+        let numbers = std::iter::once(1).chain(places::PARALLEL);
+        let curves: Vec<_> = numbers.filter_map(curve).collect();
+        (!curves.is_empty()).then(|| picture::Panel { name: words.to_owned(), curves })
+    };
+    let panels: Vec<picture::Panel> = SYSTEMS.into_iter().filter_map(panel).collect();
+    if panels.is_empty() {
+        return Ok(());
     }
-    if !curves.is_empty() {
-        let svg = picture::distribution(
-            "Create request to first instruction, N at once on one CPU",
-            "instructions",
-            &curves,
-        );
-        write(&out.join("start-cdf.svg"), &svg)?;
-    }
-    Ok(())
+    let title = "Create request to first instruction, N at once on one CPU";
+    write(&out.join("start-cdf.svg"), &picture::distributions(title, "instructions", &panels))
 }
 
 fn draw(out: &Path, report: &Report) -> Result<()> {
     for (suite, title) in [
-        ("micro", "Micro-operations: instructions, ours divided by Linux's"),
-        ("apps", "Python functions end to end: instructions, ours divided by crun's"),
+        ("micro", "Micro-operations: instructions, MettEagle's divided by Linux's"),
+        ("tools", "Programs people know: instructions, MettEagle's divided by crun's"),
+        ("apps", "Python functions end to end: instructions, MettEagle's divided by crun's"),
     ] {
         let ratios: Vec<(String, f64)> = report
             .figures
@@ -160,15 +160,20 @@ fn draw(out: &Path, report: &Report) -> Result<()> {
     });
     if !parallel.is_empty() {
         let title = "Start latency, N at once on one CPU";
-        write(&out.join("start.svg"), &picture::lines(title, "N", "instructions", &parallel))?;
+        write(
+            &out.join("start.svg"),
+            &picture::lines(title, "N at once", "instructions", &parallel),
+        )?;
     }
     let idle = series(report, "idle", |name| {
-        let idle: f64 = name.strip_prefix("start with ")?.strip_suffix(" idle")?.parse().ok()?;
-        Some(idle.max(1.0))
+        name.strip_prefix("start with ")?.strip_suffix(" idle")?.parse().ok()
     });
     if !idle.is_empty() {
         let title = "Start latency with idle containers present";
-        write(&out.join("idle.svg"), &picture::lines(title, "idle", "instructions", &idle))?;
+        write(
+            &out.join("idle.svg"),
+            &picture::lines(title, "idle containers", "instructions", &idle),
+        )?;
     }
     Ok(())
 }
@@ -183,9 +188,9 @@ fn series(report: &Report, suite: &str, number: fn(&str) -> Option<f64>) -> Vec<
             .filter_map(|figure| Some((number(&figure.name)?, figure.systems.get(system)?.p50)))
             .collect()
     };
-    ["process", "crun", "runc", "ours"]
-        .iter()
-        .map(|system| picture::Line { name: (*system).to_owned(), points: points(system) })
+    SYSTEMS
+        .into_iter()
+        .map(|(system, words)| picture::Line { name: words.to_owned(), points: points(system) })
         .filter(|line: &picture::Line| !line.points.is_empty())
         .collect()
 }

@@ -4,10 +4,13 @@ use super::{
     machine::{Flags, Mode},
     parallel,
     places::{self, Bound, Place},
+    tools,
 };
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 /// What is booted for a suite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Boot {
     /// Linux: the base image, which runs scenarios. Ours: the module with all measured programs.
     Scenarios,
@@ -15,7 +18,24 @@ pub(crate) enum Boot {
     Probe,
     /// The base image and the Python functions' image.
     Functions,
+    /// The base image and the image of the programs people know.
+    Tools,
 }
+
+impl Boot {
+    /// The name of its files.
+    pub(crate) const fn file(self) -> &'static str {
+        match self {
+            Self::Scenarios => "all",
+            Self::Probe => "smallest",
+            Self::Functions => "functions",
+            Self::Tools => "tools",
+        }
+    }
+}
+
+/// The files of images beside those of the measured programs.
+pub(crate) type Trees = BTreeMap<Boot, PathBuf>;
 
 /// Which runs have a suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +158,17 @@ pub(crate) const SUITES: &[Suite] = &[
         runs: Runs::Full,
         cpus: None,
         places: places::apps,
+    },
+    Suite {
+        name: "tools",
+        ours: "tools",
+        boot: Boot::Tools,
+        scenarios: ("tools", "tools"),
+        machine: "q35",
+        memory: 4096,
+        runs: Runs::Full,
+        cpus: None,
+        places: |_| tools::places(),
     },
     Suite {
         name: "locks",

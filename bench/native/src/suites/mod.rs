@@ -8,6 +8,7 @@ mod locks;
 mod memory;
 mod micro;
 mod start;
+mod tools;
 
 use crate::{
     Bench,
@@ -32,6 +33,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("profile", start::profile),
     ("profile-idle", idle::profile),
     ("start", start::run),
+    ("tools", tools::run),
 ];
 
 /// A suite by name.

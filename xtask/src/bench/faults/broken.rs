@@ -7,7 +7,7 @@ use super::super::{
     machine::Mode,
     ours, peer,
     side::{self, Planned, Sides},
-    suites::Suite,
+    suites::{Suite, Trees},
 };
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -94,7 +94,7 @@ pub(super) fn run(place: &Place, side: Side) -> Result<()> {
     let sources = root.join("bench/linux");
     let programs = failing(&sources.join("src"), &out)?;
     if side != Side::Linux {
-        let ours = ours::build(root, &out, &programs, None)?;
+        let ours = ours::build(root, &out, &programs, &Trees::new())?;
         let sides = Sides {
             linux: None,
             ours: Some(&ours),
@@ -111,7 +111,7 @@ pub(super) fn run(place: &Place, side: Side) -> Result<()> {
     }
     if side != Side::Ours {
         let packages = place.out.join("linux/packages");
-        let linux = peer::build(&sources, &packages, &out.join("linux"), &programs, None)?;
+        let linux = peer::build(&sources, &packages, &out.join("linux"), &programs, &Trees::new())?;
         let sides = Sides {
             linux: Some(&linux),
             ours: None,

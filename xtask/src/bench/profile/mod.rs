@@ -89,8 +89,8 @@ pub(crate) fn run(place: &Place, seed: u32, name: &str) -> Result<()> {
     let scenario = Scenario::find(name);
     let suite = Suite::named(scenario.suite).next().context("no such suite")?;
     let programs = peer::compile(&root.join("bench/linux/src"), &out.join("programs"))?;
-    let functions = (suite.boot == Boot::Functions).then(|| apps::tree(root)).transpose()?;
-    let ours = ours::build(root, out, &programs, functions.as_deref())?;
+    let trees = super::trees(root, &programs, [suite.boot].into_iter())?;
+    let ours = ours::build(root, out, &programs, &trees)?;
     let compiled = build::release(root);
     let mut files: Vec<(&'static str, PathBuf)> =
         ["kernel", "root", "images", "compartments", "personality", "bench", "echo"]
@@ -98,7 +98,7 @@ pub(crate) fn run(place: &Place, seed: u32, name: &str) -> Result<()> {
             .into();
     files.extend(["lb", "nothing"].map(|name| (name, programs.join(name))));
     // Linux programs may lie at the same addresses: only those that run are named.
-    if let Some(tree) = &functions {
+    if let Some(tree) = trees.get(&Boot::Functions) {
         files.truncate(7);
         files.push(("python3", fs::canonicalize(tree.join("usr/bin/python3"))?));
     }
