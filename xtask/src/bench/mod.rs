@@ -54,11 +54,12 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let report = measure(&place, arguments, &planned)?;
     publish::publish(&place, &report)?;
     publish::compare(&report, before.as_ref());
-    if arguments.save_baseline {
-        publish::save(root, &report)?;
-    }
     let void = report.refusals();
-    if void.is_empty() { Ok(()) } else { bail!("void figures:\n  {}", void.join("\n  ")) }
+    if !void.is_empty() {
+        bail!("void figures:\n  {}", void.join("\n  "));
+    }
+    // Nothing is compared with a report that has void figures.
+    if arguments.save_baseline { publish::save(root, &report) } else { Ok(()) }
 }
 
 /// Where a run works: one at a time.

@@ -178,7 +178,9 @@ impl Sides<'_> {
         eprintln!("\r\x1b[K  {side} {}: {count} figures, {:.1?}", suite.name, begun.elapsed());
         let kept = |error| format!("its output cannot be kept in {}: {error}", log.display());
         let mut output = Output::parse(&ended.text);
-        output.fault = ended.fault.or_else(|| fs::write(&log, &ended.text).err().map(kept));
+        // What a broken machine printed is wanted most of all.
+        let written = fs::write(&log, &ended.text).err().map(kept);
+        output.fault = ended.fault.or(written);
         match &output.fault {
             // Its other suites and the other side are still worth a report.
             Some(fault) => eprintln!(
