@@ -84,7 +84,14 @@ impl Ended {
         let heard = &self.heard;
         match (&heard.failure, heard.status) {
             (Some(failure), _) => format!("not started: {failure:?}"),
-            (None, Some(status)) => format!("{status:?}; {}", sample::one_line(&heard.errors)),
+            (None, Some(status)) => {
+                let (length, errors) = (heard.output.len(), sample::one_line(&heard.errors));
+                let stamp = heard.output.as_slice().try_into().map_or(0, u64::from_le_bytes);
+                let (asked, gone) = (self.asked, self.gone);
+                format!(
+                    "{status:?}; {errors}; {length} bytes of output: {stamp}, asked {asked}, gone {gone}"
+                )
+            }
             (None, None) => format!("its compartment died; {}", sample::one_line(&heard.errors)),
         }
     }
@@ -203,10 +210,10 @@ impl Client {
                 }
                 Err(error) => return Err(error.into()),
             }
-            let now = clock::now();
             for (place, compartment) in gone.iter_mut().zip(created) {
                 if place.is_none() && self.desk.is_closed(compartment.channel) {
-                    *place = Some(now);
+                    // Not a time from before the look: on another CPU one may begin and end meanwhile.
+                    *place = Some(clock::now());
                 }
             }
         }
