@@ -13,6 +13,8 @@ const SHADES: [&str; 7] =
 pub(crate) struct Line {
     /// Name in the legend.
     pub(crate) name: String,
+    /// Which colour.
+    pub(crate) colour: usize,
     /// Points, x ascending.
     pub(crate) points: Vec<(f64, f64)>,
 }
@@ -54,7 +56,7 @@ pub(crate) fn distributions(title: &str, x_name: &str, panels: &[Panel]) -> Stri
         let _ = writeln!(
             svg,
             "<text x='20' y='{:.1}' font-weight='bold'>{}</text>",
-            up(0.5) + 4.0,
+            up(0.75) + 4.0,
             panel.name
         );
         for share in [0.0, 0.5, 1.0] {
@@ -134,7 +136,8 @@ pub(crate) fn lines(title: &str, x_name: &str, y_name: &str, lines: &[Line]) -> 
         );
     }
     let mut names: Vec<(f64, &str, &str)> = Vec::new();
-    for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+    for line in lines {
+        let colour = COLOURS[line.colour % COLOURS.len()];
         let mut path = String::new();
         for (x, y) in &line.points {
             let (x, y) = (across(*x), up(*y));
@@ -146,7 +149,7 @@ pub(crate) fn lines(title: &str, x_name: &str, y_name: &str, lines: &[Line]) -> 
             "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2'/>",
             path.trim_end()
         );
-        names.extend(line.points.last().map(|(_, y)| (up(*y), line.name.as_str(), *colour)));
+        names.extend(line.points.last().map(|(_, y)| (up(*y), line.name.as_str(), colour)));
     }
     apart(&mut names);
     for (y, name, colour) in names {
@@ -229,8 +232,8 @@ mod tests {
 
     #[test]
     fn pictures_are_well_formed_whatever_the_values() {
-        let line = Line { name: "a".into(), points: vec![(0.0, 5.0), (64.0, 9e6)] };
-        let flat = Line { name: "b".into(), points: vec![(1.0, 5.0)] };
+        let line = Line { name: "a".into(), colour: 0, points: vec![(0.0, 5.0), (64.0, 9e6)] };
+        let flat = Line { name: "b".into(), colour: 9, points: vec![(1.0, 5.0)] };
         let panel = Panel { name: "a".into(), curves: vec![(1, vec![3.0]), (2, vec![])] };
         for svg in [
             lines("t", "x", "y", &[line, flat]),

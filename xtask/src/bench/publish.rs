@@ -190,7 +190,12 @@ fn series(report: &Report, suite: &str, number: fn(&str) -> Option<f64>) -> Vec<
     };
     SYSTEMS
         .into_iter()
-        .map(|(system, words)| picture::Line { name: words.to_owned(), points: points(system) })
+        .enumerate()
+        .map(|(colour, (system, words))| picture::Line {
+            name: words.to_owned(),
+            colour,
+            points: points(system),
+        })
         .filter(|line: &picture::Line| !line.points.is_empty())
         .collect()
 }
