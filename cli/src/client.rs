@@ -171,8 +171,14 @@ fn start(home: &Home) -> Result<UnixStream> {
             return Ok(stream);
         }
         if child.try_wait().map_err(not_started)?.is_some() {
-            if let Ok(message) = std::fs::read_to_string(&word) {
-                return Err(CliError::NoDaemon(message));
+            match std::fs::read_to_string(&word) {
+                // The file could be made, but nothing be written to it.
+                Ok(message) if message.is_empty() => {
+                    let home = home.path().display();
+                    return Err(CliError::NoDaemon(format!("the disk that holds {home} is full")));
+                }
+                Ok(message) => return Err(CliError::NoDaemon(message)),
+                Err(_) => {}
             }
             // Another daemon has the home: one that begins and will answer soon, or one that is ending.
             std::thread::sleep(Duration::from_millis(50));

@@ -84,7 +84,7 @@ pub enum DaemonError {
     #[error("{0}")]
     BadLimit(String),
     /// The state on disk.
-    #[error("the daemon's state cannot be written or read: {0}")]
+    #[error("{}", state_failure(.0))]
     State(#[from] io::Error),
     /// The container did not end.
     #[error("container {0} did not end although it was killed: `mett diag` collects what is known")]
@@ -97,6 +97,16 @@ pub enum DaemonError {
 impl From<ServiceError> for DaemonError {
     fn from(error: ServiceError) -> Self {
         Self::Machine(error.into())
+    }
+}
+
+fn state_failure(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "the disk that holds mett's home ($METT_HOME) is full: remove images or containers"
+                .to_owned()
+        }
+        _ => format!("the daemon's state cannot be written or read: {cause}"),
     }
 }
 

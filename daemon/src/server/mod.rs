@@ -71,7 +71,11 @@ pub async fn serve(home: Home) -> Result<Served, ServeError> {
     let mut interrupted =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    home::replace(&home.join("daemon.pid"), std::process::id().to_string().as_bytes())?;
+    let number = std::process::id().to_string();
+    if let Err(error) = home::replace(&home.join("daemon.pid"), number.as_bytes()) {
+        // Only people and tests read it, and on a full disk somebody has to remove images.
+        tracing::warn!(%error, "the daemon's number cannot be written down");
+    }
     tracing::info!(home = %home.path().display(), version = crate::api::PROGRAM_VERSION, "serves");
     let mut idle = 0;
     loop {

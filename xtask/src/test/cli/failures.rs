@@ -3,8 +3,11 @@
 use super::{
     Cases,
     home::{Bed, Home, IMAGE, Outcome, until},
+    layout::{self, Compression},
 };
+use crate::oci::{self, Layer};
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use std::{
     fs,
     io::Read as _,
@@ -167,26 +170,44 @@ fn interrupted_copy(home: &Home<'_>) -> Result<()> {
     home.run(&["rm", "-f", "copied"]).succeeds()
 }
 
-/// An import into a home on a file system of 1 MiB, in a mount namespace of its own.
+/// A home on a small file system in a mount namespace of its own: an import that does not fit, and then a disk that is full to its last
+/// byte, on which a new daemon still lists and removes, and says what keeps it from more.
 fn full_disk(bed: &Bed) -> Result<()> {
     let home = Home::new(bed, "full")?;
     let root = Command::new("id").arg("-u").output()?.stdout == b"0\n";
     let source = format!("oci-archive:{}", bed.archive.display());
-    let script = "mount -t tmpfs -o size=1m tmpfs \"$METT_HOME\" && chmod 700 \"$METT_HOME\" \
-        && exec \"$0\" image import \"$@\"";
+    let script = "mount -t tmpfs -o size=4m tmpfs \"$METT_HOME\" && chmod 700 \"$METT_HOME\"
+        end() { kill $(cat \"$METT_HOME\"/daemon.pid); while [ -S \"$METT_HOME\"/daemon.sock ]; do sleep 0.05; done; }
+        \"$0\" image import \"$1\" fits && end
+        dd if=/dev/zero of=\"$METT_HOME\"/fill bs=1M 2>&- ; dd if=/dev/zero bs=4k 2>&- >> \"$METT_HOME\"/fill
+        \"$0\" image import \"$1\" again; \"$0\" create --name made fits; \"$0\" ps -aq
+        \"$0\" image rm fits && \"$0\" image ls --format json && exec \"$0\" image import \"$2\"";
     let mut command = Command::new("unshare");
     if !root {
         command.arg("--map-root-user");
     }
+    let large = layout::write_folder(bed, "large", &large()?)?;
     let output = command
         .args(["--mount", "sh", "-c", script])
         .arg(&bed.program)
-        .arg(&source)
+        .args([&source, &large])
         .env("METT_HOME", &home.path)
         .stdin(Stdio::null())
         .output()
         .context("unshare cannot be started")?;
-    Outcome::new("image import", output).refuses(125, "full")
+    let outcome = Outcome::new("on a full disk", output);
+    outcome.is(125, "fits:latest\nfits\n", "full")?;
+    let reasons: Vec<&str> = outcome.stderr.lines().collect();
+    ensure!(reasons.len() == 3 && reasons.iter().all(|line| line.contains("full")), "{reasons:?}");
+    Ok(())
+}
+
+/// An image that has 8 MiB.
+fn large() -> Result<Vec<(String, Vec<u8>)>> {
+    let mut layer = Layer::default();
+    layer.file("large", 0o644, &vec![7; 8 << 20])?;
+    let layer = layout::store(layer.finish()?, Compression::Gzip)?;
+    oci::files(&[layer], &json!({ "Env": ["PATH=/bin"] }))
 }
 
 fn hostile(home: &Home<'_>) -> Result<()> {
