@@ -155,11 +155,12 @@ fn end_of_character(bytes: &[u8], begin: usize) -> usize {
 }
 
 /// What stands before an item that the machine's programs do not have.
-const LEFT_OUT: [&[u8]; 4] = [
+const LEFT_OUT: [&[u8]; 5] = [
     b"#[cfg(test)]",
     b"#[cfg(not(target_os = \"none\"))]",
     b"#[cfg(feature = \"manual\")]",
     b"#[cfg(feature = \"interleave\")]",
+    b"#[cfg(feature = \"multiboot\")]",
 ];
 
 /// Blanks every item that is left out, up to the end of its body or its semicolon.

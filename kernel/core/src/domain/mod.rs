@@ -138,7 +138,7 @@ impl Domain {
             depth,
             ledger: SpinLock::new(lock::LEDGER, Ledger::new(limits)),
             table: Table::new(),
-            members: SpinLock::new(lock::MEMBERS, Members::new()),
+            members: SpinLock::new(lock::MEMBERS, Members::default()),
             schedule: Schedule::new(),
             threads: AtomicU32::new(0),
             teardowns: AtomicU32::new(0),

@@ -21,11 +21,6 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// None yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { frames: [0; LIMIT], count: 0, range: None }
-    }
     /// Whether there is room for another frame and its table.
     #[must_use]
     pub const fn has_room(&self) -> bool {
@@ -93,6 +88,6 @@ impl Drop for Owed {
 
 impl Default for Changes {
     fn default() -> Self {
-        Self::new()
+        Self { frames: [0; LIMIT], count: 0, range: None }
     }
 }

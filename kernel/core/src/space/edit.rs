@@ -105,7 +105,7 @@ impl Space {
     /// `MissingRight`, `Frozen`, `OutOfFrames` (a marker must be split).
     pub fn protect(&self, first: u64, pages: u64, access: Access) -> Result<u64, Error> {
         let state = self.lock_for_edit()?;
-        let mut changes = Changes::new();
+        let mut changes = Changes::default();
         let mut work = Work::new(SLICE);
         let mut done = 0;
         let mut failed = None;
@@ -175,7 +175,7 @@ impl Space {
     /// `Frozen`, `FrameInUse` (a pinned page).
     pub fn discard(&self, first: u64, pages: u64) -> Result<u64, Error> {
         let state = self.lock_for_edit()?;
-        let mut changes = Changes::new();
+        let mut changes = Changes::default();
         let mut work = Work::new(SLICE);
         let mut done = 0;
         let mut failed = None;
@@ -242,7 +242,7 @@ impl Space {
     /// `Frozen`, `OutOfFrames` (a marker must be split), `FrameInUse` (a pinned page).
     pub fn unmap(&self, first: u64, pages: u64) -> Result<u64, Error> {
         let state = self.lock_for_edit()?;
-        let mut changes = Changes::new();
+        let mut changes = Changes::default();
         let mut work = Work::new(SLICE);
         let result = self.remove_slice(first, pages, &mut changes, &mut work);
         drop(state);

@@ -81,7 +81,7 @@ pub fn map(
         from,
         from_is_frozen: from.is_frozen(),
         crosses: !to.domain().is(from.domain()),
-        changes: Changes::new(),
+        changes: Changes::default(),
         work: Work::new(SLICE),
         entry,
     };

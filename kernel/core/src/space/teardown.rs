@@ -19,7 +19,7 @@ impl Space {
     pub(super) fn tear_down(&self, work: &mut Work) -> bool {
         let mut is_empty = false;
         while !is_empty && !work.is_spent() {
-            let mut changes = Changes::new();
+            let mut changes = Changes::default();
             let state = self.space_lock.lock();
             is_empty =
                 dismantle(self.tree.root(), self.tree.mirror(), self.tree.levels(), &mut changes, work);

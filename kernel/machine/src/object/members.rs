@@ -15,11 +15,6 @@ pub struct Members {
 }
 
 impl Members {
-    /// An empty list.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { chain: Chain::new() }
-    }
     /// Whether it is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -46,6 +41,6 @@ impl Members {
 
 impl Default for Members {
     fn default() -> Self {
-        Self::new()
+        Self { chain: Chain::new() }
     }
 }

@@ -101,9 +101,8 @@ extern "C" fn mett_kernel_trap(frame: *const KernelFrame, base: u64) {
     // SAFETY: the assembly passes the frame it has just built.
     let frame = unsafe { &*frame };
     match frame.vector {
-        NMI => {}
         // User mode single-steps, and what it ran last (`mov ss`) held the trap back until `syscall` was over: it means nothing here.
-        DEBUG => {}
+        NMI | DEBUG => {}
         FIRST_INTERRUPT.. => on_interrupt(frame.vector as u8),
         vector => {
             log(format_args!(
