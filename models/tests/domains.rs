@@ -311,3 +311,20 @@ fn slots_hold_narrowed_rights_and_forget_the_dead() {
     world.settle();
     assert_eq!(use_of(&domain)[1..], [2, 0, 1], "the thread and its home are left");
 }
+
+/// Nobody can end a wait of a thread that nothing refers to: it is no reason for its Domain to wait.
+#[test]
+fn a_parked_thread_that_nobody_can_reach_keeps_no_domain() {
+    let world = World::boot(1024, 1);
+    let before = world.ledger();
+    let domain = world.domain();
+    let actor = world.actor(&domain, 0);
+    assert_eq!(world.operate(&actor, Operation::ThreadPark, &[u64::MAX]), Outcome::Waits);
+    drop(actor);
+    world.settle();
+    assert_eq!(use_of(&domain)[3], 0, "the thread is gone");
+    Domain::destroy(domain.borrow());
+    world.settle();
+    drop(domain);
+    assert_eq!(world.ledger(), before);
+}

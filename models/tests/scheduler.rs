@@ -325,3 +325,19 @@ fn a_thread_woken_for_a_busy_cpu_gets_its_turn() {
     run(&world, 2, 100 * MILLISECOND, MILLISECOND / 4);
     assert!(used(&newcomer) > 30 * MILLISECOND, "{} ms of 100 ms", used(&newcomer) / MILLISECOND);
 }
+
+/// A thread that is ahead of all others waits for them; its end does not.
+#[test]
+fn a_thread_that_is_far_ahead_ends_at_once_when_it_is_killed() {
+    let world = World::boot(2048, 1);
+    let (other, domain) = (world.domain(), world.domain());
+    let busy = world.actor(&other, 0);
+    world.make_current(&busy);
+    let ahead = Thread::create(&domain, world.home(&domain), None).unwrap();
+    ahead.sched.virtual_time.store(1 << 50, Ordering::Relaxed);
+    start(&ahead).unwrap();
+    run(&world, 1, 100 * MILLISECOND, MILLISECOND);
+    Thread::kill(ahead.borrow());
+    run(&world, 1, 100 * MILLISECOND, MILLISECOND);
+    assert_eq!(ahead.waiting.number(), 3, "it is dead");
+}

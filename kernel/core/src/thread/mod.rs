@@ -161,6 +161,8 @@ impl Thread {
     /// Makes the thread end at the next occasion.
     pub fn kill(this: Borrow<'_, Self>) {
         this.flags.fetch_or(KILLED, Ordering::SeqCst);
+        // Its turn has come, however far it is ahead.
+        this.sched.virtual_time.store(0, Ordering::Relaxed);
         if this.waiting.stop_unstarted() {
             return;
         }
@@ -330,9 +332,10 @@ impl Scheduling {
 impl Object for Thread {
     const KIND: Kind = Kind::Thread;
     fn reclaim(this: &Borrow<'_, Self>, _work: &mut Work) -> bool {
-        page::release(this.vector_area);
-        if let Some(frame) = this.context.state_page() {
-            page::release(frame);
+        [Some(this.vector_area), this.context.state_page()].into_iter().flatten().for_each(page::release);
+        // A parked thread that nobody can reach any more ends here.
+        if this.waiting.blocked().is_some() {
+            this.domain().count_thread(false);
         }
         this.owner.leave(*this);
         true
