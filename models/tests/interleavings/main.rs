@@ -4,6 +4,7 @@
 //! prints the schedule that led to it. Owns no rule of its own: a wait that nobody ends, an object used after its memory was given back, a frame that
 //! two own, a charge that stays are wrong in every order. `ORDERS=N` plays N orders of each test.
 
+mod ends;
 mod spaces;
 
 use kernel_abi::{
@@ -26,6 +27,7 @@ use kernel_machine::{
 };
 use models::world::{Actor, Outcome, World};
 use shuttle::rand::Rng;
+use shuttle::scheduler::{RandomScheduler, Scheduler};
 use std::{
     collections::HashSet,
     sync::{
@@ -51,12 +53,18 @@ fn orders(test: impl Fn() + Send + Sync + 'static) {
 
 /// Plays so many times as many orders: for short tests of what few orders show.
 fn orders_times(times: usize, test: impl Fn() + Send + Sync + 'static) {
+    play(RandomScheduler::new(times * count()), test);
+}
+
+fn count() -> usize {
+    std::env::var("ORDERS").ok().and_then(|text| text.parse().ok()).unwrap_or(ORDERS)
+}
+
+fn play(scheduler: impl Scheduler + 'static, test: impl Fn() + Send + Sync + 'static) {
     let _playing = PLAYING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let count = std::env::var("ORDERS").ok().and_then(|text| text.parse().ok()).unwrap_or(ORDERS);
     let mut config = shuttle::Config::new();
     config.stack_size = 1 << 20;
     config.max_steps = shuttle::MaxSteps::FailAfter(1_000_000);
-    let scheduler = shuttle::scheduler::RandomScheduler::new(times * count);
     shuttle::Runner::new(scheduler, config).run(test);
 }
 

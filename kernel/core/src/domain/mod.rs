@@ -265,8 +265,8 @@ impl Domain {
             if !work.spend(16) {
                 return false;
             }
-            let Some(member) = this.members.lock().pop(entry) else { break };
-            if let Some(object) = member.to_ref() {
+            let Some(member) = this.members.lock().pop() else { break };
+            if let Some(object) = member {
                 crate::operation::destroy_object(object.borrow(), entry);
             }
         }

@@ -388,8 +388,9 @@ fn throttled_until(thread: &Thread, now: u64) -> Option<u64> {
 /// Lets a runnable thread sleep in this CPU's wheel.
 fn sleep_until(thread: &Ref<Thread>, until: u64) {
     wait::describe(thread, Wait::Throttled);
-    thread.waiting.block();
     timer::arm(thread, until);
+    // Who has killed it meanwhile has not seen it wait.
+    wait::recheck(thread, thread.waiting.block());
 }
 
 fn steal() -> Option<Ref<Thread>> {
@@ -419,13 +420,14 @@ fn steal() -> Option<Ref<Thread>> {
 fn run(thread: Ref<Thread>, _entry: &Entry) {
     let me = machine::cpu();
     IDLE.fetch_and(!(1 << me), Ordering::SeqCst);
+    // Before the thread's marks are looked at: who kicks it afterwards sees where it runs.
+    thread.sched.on_cpu.store(me, Ordering::SeqCst);
     let Some((roots, home, guest)) = thread.prepare_roots() else {
         thread.end();
         run_nothing();
         return;
     };
     let is_same = CPUS.with(|cpu| cpu.current.as_ref().is_some_and(|current| current.is(&thread)));
-    thread.sched.on_cpu.store(me, Ordering::SeqCst);
     RUNNING[me].store(thread.domain().borrow().identity(), Ordering::SeqCst);
     shootdown::publish(home, guest);
     machine::resume(&thread.context, roots);

@@ -3,8 +3,7 @@
 //! A member leaves the list at the latest when it is reclaimed, before its cell is used again; so every node of the list is in place.
 
 use super::{
-    cell::{AnyBorrow, Borrow, Object},
-    epoch::Entry,
+    cell::{AnyBorrow, AnyRef, Borrow, Object},
     queue::{Chain, MemberLinks},
 };
 use core::marker::PhantomData;
@@ -30,12 +29,12 @@ impl Members {
         // SAFETY: a borrowed object is in place.
         let _ = unsafe { self.chain.remove(object.header) };
     }
-    /// Takes the first member off the list.
-    pub fn pop<'e>(&mut self, _entry: &'e Entry) -> Option<AnyBorrow<'e>> {
+    /// Takes the first member off the list: a reference, or nothing if it is being reclaimed, which may be over once it is off the list.
+    pub fn pop(&mut self) -> Option<Option<AnyRef>> {
         let header = self.chain.first()?;
         // SAFETY: a member is in place.
-        let removed = unsafe { self.chain.remove(header) };
-        removed.then_some(AnyBorrow { header, entry: PhantomData })
+        let _ = unsafe { self.chain.remove(header) };
+        Some(AnyBorrow { header, entry: PhantomData }.to_ref())
     }
 }
 
