@@ -3,11 +3,11 @@
 use super::Domain;
 use crate::lock;
 use kernel_abi::resource::{DEFAULT_WEIGHT, UNLIMITED};
-use kernel_machine::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use kernel_machine::atomic::{AtomicBool, AtomicU64, Ordering};
 use kernel_machine::{CpuId, MAX_CPUS, object::SpinLock};
 
 /// The half of [`Competition::joined`] that counts threads.
-const THREADS: u32 = 0xffff;
+const THREADS: u64 = 0xffff_ffff;
 /// Fractional bits of virtual time under way.
 const FRACTION: u32 = 8;
 /// A tick is worth at most this many: nobody is held back for ever.
@@ -80,20 +80,20 @@ pub struct Schedule {
 /// the same is taken away when it leaves.
 struct Competition {
     /// Runnable threads in it and below (low half), and the weight it counts with in its parent while there are some.
-    joined: AtomicU32,
+    joined: AtomicU64,
     /// Sum of the weights of who competes in it.
-    load: AtomicU32,
+    load: AtomicU64,
 }
 
 impl Competition {
     const fn new() -> Self {
-        Self { joined: AtomicU32::new(0), load: AtomicU32::new(0) }
+        Self { joined: AtomicU64::new(0), load: AtomicU64::new(0) }
     }
 
     /// A thread in it or below became runnable; the weight with which the Domain joins its parent's competition, if it is the first.
     fn join(&self, weight: u32) -> Option<u32> {
         let before = self.joined.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-            Some(if word & THREADS == 0 { weight << 16 | 1 } else { word.wrapping_add(1) })
+            Some(if word & THREADS == 0 { u64::from(weight) << 32 | 1 } else { word.wrapping_add(1) })
         });
         before.is_ok_and(|word| word & THREADS == 0).then_some(weight)
     }
@@ -101,7 +101,7 @@ impl Competition {
     /// It is no longer runnable; the weight with which the Domain leaves, if it was the last.
     fn leave(&self) -> Option<u32> {
         let before = self.joined.fetch_sub(1, Ordering::Relaxed);
-        (before & THREADS == 1).then_some(before >> 16)
+        (before & THREADS == 1).then_some((before >> 32) as u32)
     }
 }
 
@@ -162,10 +162,10 @@ impl Schedule {
     fn count(&self, cpu: CpuId, weight: u32, more: bool) -> Option<u32> {
         let competition = self.competitions.get(cpu)?;
         if more {
-            competition.load.fetch_add(weight, Ordering::Relaxed);
+            competition.load.fetch_add(weight.into(), Ordering::Relaxed);
             competition.join(self.weight.load(Ordering::Relaxed) as u32)
         } else {
-            competition.load.fetch_sub(weight, Ordering::Relaxed);
+            competition.load.fetch_sub(weight.into(), Ordering::Relaxed);
             competition.leave()
         }
     }
@@ -179,7 +179,7 @@ impl Schedule {
     fn share(&self, cpu: CpuId, weight: u64) -> (u64, u64) {
         let load = self.competitions.get(cpu).map_or(0, |own| own.load.load(Ordering::Relaxed));
         // Between two changes on other CPUs a sum may be off for a moment, even below zero.
-        let load = u64::from(load.cast_signed().max(0).cast_unsigned());
+        let load = load.cast_signed().max(0).cast_unsigned();
         (weight.max(1), load.max(weight).max(1))
     }
 
@@ -240,5 +240,24 @@ impl Bandwidth {
         self.used = self.used.saturating_sub(self.quota.saturating_mul(periods));
         self.period_end =
             if self.period_end == 0 { now + self.period } else { self.period_end + periods * self.period };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_competition_counts_more_threads_than_sixteen_bits_hold() {
+        let schedule = Schedule::new();
+        assert_eq!(schedule.count(0, 10_000, true), Some(100));
+        for _ in 0..300_000 {
+            assert_eq!(schedule.count(0, 10_000, true), None, "it has joined already");
+        }
+        assert_eq!(schedule.share(0, 10_000), (10_000, 300_001 * 10_000));
+        for _ in 0..300_000 {
+            assert_eq!(schedule.count(0, 10_000, false), None);
+        }
+        assert_eq!(schedule.count(0, 10_000, false), Some(100));
     }
 }
