@@ -194,11 +194,11 @@ impl Header {
         assert!(before < u32::MAX / 2, "reference count out of range");
     }
 
-    /// Adds a reference unless the count is zero.
+    /// Adds a reference unless the count is zero, or so large that user programs have made it so.
     fn try_add_reference(&self) -> bool {
         self.count
             .fetch_update(Ordering::Acquire, Ordering::Relaxed, |count| {
-                (count != 0).then(|| count.saturating_add(1))
+                (count != 0 && count < u32::MAX / 4).then(|| count + 1)
             })
             .is_ok()
     }
@@ -380,4 +380,29 @@ pub(super) fn reclaim(header: NonNull<Header>, entry: &Entry, work: &mut Work) -
     // SAFETY: the grace period is over, so nobody reaches the cell, and `functions` are those of its type.
     unsafe { (functions.drop)(header) };
     (true, slab::free(header.cast()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Object for Nothing {
+        const KIND: Kind = Kind::Irq;
+        fn reclaim(_this: &Borrow<'_, Self>, _work: &mut Work) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn what_user_programs_count_ends_before_what_the_kernel_may_count() {
+        let _machine = crate::Machine::start(64, 1);
+        let object = Ref::new(Nothing, || Some(Frame::new(40))).unwrap();
+        object.borrow().header().count.store(u32::MAX / 4, Ordering::Relaxed);
+        assert!(object.borrow().to_ref().is_none(), "a reference beyond the limit");
+        drop(object.clone());
+        object.borrow().header().count.store(1, Ordering::Relaxed);
+        assert!(object.borrow().to_ref().is_some());
+    }
 }
