@@ -413,3 +413,29 @@ fn parks_end_by_unpark_kick_and_deadline() {
     world.settle();
     assert_eq!(world.outcome(&actor), Outcome::Done(Err(Error::TimedOut)));
 }
+
+/// Gates whose callers have given up are passed over, however many they are.
+#[test]
+fn a_call_behind_many_that_were_given_up_is_received() {
+    let world = World::boot(8192, 2);
+    let (serves, calls) = (world.domain(), world.domain());
+    let endpoint = Endpoint::create(&serves).unwrap();
+    world.grant(&serves, 10, endpoint.clone().into_any(), Rights::ALL);
+    world.grant(&serves, 11, Reply::create(&serves).unwrap().into_any(), Rights::ALL);
+    let home = world.home(&calls);
+    let callers: Vec<_> = (0..70_u32)
+        .map(|index| {
+            let gate = Gate::create(&calls, endpoint.clone(), index.into(), 1).unwrap();
+            world.grant(&calls, 20 + index, gate.into_any(), Rights::ALL);
+            let actor = world.actor_in(&calls, home.clone(), 1);
+            let slot = u64::from(20 + index);
+            assert_eq!(world.operate(&actor, Operation::Call, &[slot]), Outcome::Waits);
+            actor
+        })
+        .collect();
+    callers[..69].iter().for_each(|actor| Thread::kick(actor.thread.borrow()));
+    let server = world.actor(&serves, 0);
+    server.thread.context.set(Reg::R15, 11 << 32);
+    assert_eq!(world.operate(&server, Operation::Receive, &[10, u64::MAX]), Outcome::Done(Ok(0)));
+    assert_eq!(server.thread.context.get(Reg::Rdi), 69, "the badge of the last Gate");
+}

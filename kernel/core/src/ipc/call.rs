@@ -15,9 +15,6 @@ use kernel_machine::{
     object::{Borrow, Entry, Guard, Ref},
 };
 
-/// Callers that one receive passes over because they are being woken otherwise.
-const MAX_PASSED: usize = 64;
-
 /// What a receiver brings along.
 pub struct Reception {
     /// Where calls come from.
@@ -207,8 +204,7 @@ fn receive_reserved(server: &Ref<Thread>, reception: Reception, entry: &Entry) -
 
 /// The next caller in turn: it waits for its answer from now on.
 fn next_caller(servers: &mut Servers) -> Option<(Ref<Thread>, Ref<Gate>, u64)> {
-    for _ in 0..MAX_PASSED {
-        let gate = servers.ready.pop()?;
+    while let Some(gate) = servers.ready.pop() {
         let mut callers = gate.lock(servers);
         let Some(caller) = callers.queued.pop() else { continue };
         let Some(_claim) = caller.waiting.claim() else {
