@@ -27,6 +27,8 @@ enum End {
     Says,
     /// It dies.
     Dies,
+    /// It says that it got nowhere, or has hit itself: chance may copy what it stands on to a slot that it then destroys.
+    SaysOrDies,
     /// It goes on until it is destroyed, after this many milliseconds.
     GoesOn(u64),
 }
@@ -34,7 +36,7 @@ enum End {
 /// Attacks and their ends.
 const ATTACKS: &[(&str, End)] = &[
     ("forge_capabilities", End::Says),
-    ("every_operation_with_garbage", End::Says),
+    ("every_operation_with_garbage", End::SaysOrDies),
     ("more_authority", End::Says),
     ("malformed_messages", End::Says),
     ("mixed_up_sessions", End::Says),
@@ -165,7 +167,8 @@ fn contest(arena: &Arena, attacker: &Compartment, end: End) -> Result<(), String
     };
     match (end, state(), client.is_gone(attacker)) {
         (_, BROKEN, _) => Err(broken()),
-        (End::Dies, _, true) | (End::Says, HELD, false) => Ok(()),
+        (End::Dies | End::SaysOrDies, _, true) => Ok(()),
+        (End::Says | End::SaysOrDies, HELD, false) => Ok(()),
         (End::GoesOn(_), BEGUN | HELD, false) => Ok(()),
         (_, state, is_gone) => {
             let rounds = attacker.board.get(ROUNDS);
