@@ -105,6 +105,8 @@ impl BlobWriter {
             let number = u32::try_from(number).map_err(|_| too_large())?;
             self.write_inode(tree, &layout, plan, number + 1, directories)?;
         }
+        // The reference reader looks at an attribute header behind every inode, had it none; the last one's must exist too.
+        self.write(&[0; disk::XATTR_HEADER])?;
         self.end_file()?;
         let blocks = self.begin_file()?;
         let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;

@@ -124,6 +124,14 @@ fn every_directory_tail_length_is_accepted() {
 }
 
 #[test]
+fn a_last_inode_anywhere_in_its_block_is_accepted() {
+    // Nothing but inodes of 64 bytes and the root's directory; one of these trees ends where a block does.
+    for count in 40..110 {
+        check(&(0..count).map(|i| (format!("{i:03}").into_bytes(), Vec::new())).collect());
+    }
+}
+
+#[test]
 fn equal_trees_give_equal_blobs() {
     let scratch = Scratch::new("erofs-equal");
     let files = BTreeMap::from([(b"a/b".to_vec(), pattern(5000)), (b"c".to_vec(), pattern(10))]);
