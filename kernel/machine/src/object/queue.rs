@@ -30,11 +30,6 @@ impl Link {
             owner: AtomicU64::new(0),
         }
     }
-    /// Whether the object is in some queue by this link.
-    #[must_use]
-    pub fn is_linked(&self) -> bool {
-        self.owner.load(Ordering::Acquire) != 0
-    }
 }
 
 impl Default for Link {

@@ -271,6 +271,7 @@ fn set_control_registers() {
         let efer = instruction::read_msr(instruction::EFER);
         instruction::write_msr(instruction::EFER, efer | 1 | 1 << 11);
     }
+    super::memory::HAS_SLOW_STRINGS.store(cpuid(7, 0).ebx & 1 << 9 == 0, Ordering::Relaxed);
 }
 
 /// The protections that the calling CPU's control registers turn on.

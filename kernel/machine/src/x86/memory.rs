@@ -12,7 +12,7 @@ use crate::{
 use core::{
     arch::asm,
     slice,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 use kernel_abi::{PAGE_SHIFT, PAGE_SIZE};
 
@@ -69,13 +69,23 @@ pub fn frame_of(pointer: *const u8) -> Frame {
     Frame::containing((pointer.addr() as u64).wrapping_sub(DIRECT))
 }
 
+/// Without enhanced string instructions (`ERMS`) a word is a step of one, and the widest stores that every processor has take half the steps.
+pub(super) static HAS_SLOW_STRINGS: AtomicBool = AtomicBool::new(false);
+
 /// Fills a frame with zeros.
 #[inline]
 pub fn zero(frame: Frame) {
-    // SAFETY: the frame is RAM; a plain write of words that others may only see as atomics, while nobody else uses the frame.
+    let place = frame_pointer(frame);
+    // SAFETY: the frame is RAM; a plain write of words that others may only see as atomics, while nobody else uses the frame. The
+    // vector register belongs to user mode and has its value again at the end.
     unsafe {
-        asm!("rep stosq", inout("rcx") FRAME_WORDS => _, inout("rdi") frame_pointer(frame) => _, in("rax") 0_u64,
-            options(nostack, preserves_flags));
+        if HAS_SLOW_STRINGS.load(Ordering::Relaxed) {
+            asm!("movups [{kept}], xmm0", "xorps xmm0, xmm0", "2:", ".set at, 0", ".rept 16", "movaps [{place} + at], xmm0", ".set at, at + 16", ".endr",
+                "add {place}, 256", "cmp {place}, {end}", "jne 2b", "movups xmm0, [{kept}]", place = inout(reg) place => _,
+                end = in(reg) place.wrapping_add(PAGE_SIZE as usize), kept = in(reg) &mut [0_u64; 2], options(nostack));
+        } else {
+            asm!("rep stosq", inout("rcx") FRAME_WORDS => _, inout("rdi") place => _, in("rax") 0_u64, options(nostack, preserves_flags));
+        }
     }
 }
 
@@ -118,12 +128,7 @@ pub(super) fn carve(frames: u64) -> u64 {
         let (start, end) = (words[0].load(Ordering::Relaxed), words[1].load(Ordering::Relaxed));
         if end - start >= frames {
             words[0].store(start + frames, Ordering::Relaxed);
-            let bytes = (frames << PAGE_SHIFT) as usize;
-            let place = core::ptr::with_exposed_provenance_mut::<u8>(direct(start << PAGE_SHIFT) as usize);
-            // SAFETY: the frames are free RAM in the direct map (boot's covers the first 4 GiB).
-            unsafe {
-                asm!("rep stosq", inout("rcx") bytes / 8 => _, inout("rdi") place => _, in("rax") 0_u64, options(nostack));
-            };
+            (start..start + frames).for_each(|number| zero(Frame::new(number as u32)));
             return start << PAGE_SHIFT;
         }
     }
