@@ -15,6 +15,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) kind: &'a str,
     /// Virtual CPUs.
     pub(crate) cpus: u32,
+    /// Features that they lack beside those that no machine here has, as QEMU names them: `,erms=off`.
+    pub(crate) lacking: &'a str,
     /// RAM in MiB.
     pub(crate) memory: u32,
     /// The kernel's command line.
@@ -59,7 +61,7 @@ pub(crate) fn run(
             "-serial",
             "stdio",
         ])
-        .args(["-cpu", "max,la57=off", "-accel", threads])
+        .args(["-cpu", &format!("max,la57=off{}", machine.lacking), "-accel", threads])
         .args([
             "-M",
             machine.kind,

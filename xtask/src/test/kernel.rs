@@ -142,6 +142,8 @@ impl<'a> Suite<'a> {
             let machine = Machine {
                 kind,
                 cpus: *cpus,
+                // The checked kernel zeroes pages as it does on processors without enhanced string instructions.
+                lacking: if self.kernel.is_some() { ",erms=off,fsrm=off" } else { "" },
                 memory: 512,
                 command_line: &self.command_line,
                 counts: self.counts,

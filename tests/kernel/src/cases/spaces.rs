@@ -41,6 +41,7 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "space.freeze", run: freeze },
     Case { name: "space.copy_and_resolve", run: copy_and_resolve },
     Case { name: "space.pin", run: pin },
+    Case { name: "space.zeroing_keeps_registers", run: extremes::zeroing_keeps_registers },
     Case { name: "space.whole_range_in_slices", run: extremes::whole_range_in_slices },
     Case { name: "space.destroyed_source", run: extremes::destroyed_source },
 ];

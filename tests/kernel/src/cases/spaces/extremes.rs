@@ -7,6 +7,7 @@ use crate::{
     refused, same,
     world::{Sandbox, World},
 };
+use core::arch::asm;
 use rt::{
     Space,
     abi::{
@@ -17,6 +18,33 @@ use rt::{
     },
     view::View,
 };
+
+/// New pages are zero to the last byte, whatever was there, and the kernel uses no vector register that it does not put back.
+pub(super) fn zeroing_keeps_registers(_: &'static World) -> Outcome {
+    let pages = 16;
+    let written = [0x0123_4567_89ab_cdef_u64, 0xfedc_ba98_7654_3210];
+    for _ in 0..4 {
+        let space = hold()?;
+        // SAFETY: the register is nobody else's: native programs are built without vector instructions.
+        unsafe { asm!("movups xmm0, [{}]", in(reg) &written, options(nostack)) };
+        space.zero(0, pages, WRITE, POPULATE).must("zero")?;
+        let mut kept = [0_u64; 2];
+        // SAFETY: the instruction writes the array alone.
+        unsafe { asm!("movups [{}], xmm0", in(reg) &mut kept, options(nostack)) };
+        same!(kept, written);
+        let view = View::map(space, 0, pages, WRITE).must("view")?;
+        let mut bytes = [1_u8; PAGE_SIZE as usize];
+        for page in 0..pages {
+            let at = (page * PAGE_SIZE) as usize;
+            view.read(at, &mut bytes).must("read")?;
+            check!(bytes.iter().all(|byte| *byte == 0), "page {page} is not zero");
+            view.write(at, &[0xff; PAGE_SIZE as usize]).must("write")?;
+        }
+        drop(view);
+        space.destroy().must("destroy")?;
+    }
+    Ok(())
+}
 
 /// Operations on the widest ranges take many short slices, or few that skip what is empty.
 pub(super) fn whole_range_in_slices(_: &'static World) -> Outcome {
