@@ -26,6 +26,7 @@ Examples:
   cargo xtask bench --profile start                    functions from the request to the first instruction
   cargo xtask bench --profile open_close               functions of one micro-operation; also boot, total, pass, html:10
   cargo xtask bench --self-test --side ours            breaks our side in every way, and shows that its figures are refused
+  cargo xtask bench --verify                           counts starts of both sides another way, and compares
 
 The report is OUT/report.json, report.md and *.svg. The status is 1 if a figure is void.
 docs/benchmarks.md has the method.";
@@ -58,6 +59,9 @@ pub(crate) struct Arguments {
     /// Break the chosen sides in every way that must void a figure, and show that it does.
     #[arg(long)]
     pub(super) self_test: bool,
+    /// Count the instructions of starts another way, in a plugin of QEMU, and compare them with the figures of the suite start.
+    #[arg(long)]
+    pub(super) verify: bool,
     /// Of the suites micro and apps, only these figures, separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     figure: Vec<String>,
@@ -98,6 +102,7 @@ impl Arguments {
             save_baseline: false,
             profile: None,
             self_test: false,
+            verify: false,
             figure: Vec::new(),
             reuse: false,
             out: "target/bench".into(),

@@ -75,6 +75,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) image: &'a Path,
     /// The kernel's command line.
     pub(crate) line: &'a str,
+    /// Further arguments of QEMU, which change nothing that the machine can see.
+    pub(crate) more: &'a [String],
     /// QEMU's exit status after a run in which the machine reported no failure.
     pub(crate) success: i32,
 }
@@ -90,6 +92,7 @@ impl Machine<'_> {
             .arg("-initrd")
             .arg(self.image)
             .args(["-append", self.line])
+            .args(self.more)
             .stdin(Stdio::null());
         command
     }

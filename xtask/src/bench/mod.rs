@@ -9,6 +9,7 @@ mod cpio;
 mod faults;
 mod figures;
 mod machine;
+mod names;
 mod ours;
 mod packages;
 mod parallel;
@@ -21,6 +22,7 @@ mod report;
 mod side;
 mod suites;
 mod tools;
+mod verify;
 
 use crate::{build, setup};
 use anyhow::{Context, Result, bail};
@@ -47,6 +49,9 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let place = Place::open(root, &arguments.out)?;
     if arguments.self_test {
         return faults::run(&place, arguments.side);
+    }
+    if arguments.verify {
+        return verify::run(&place, arguments.side, arguments.seed);
     }
     if let Some(scenario) = &arguments.profile {
         return profile::run(&place, arguments.seed, scenario);
@@ -114,7 +119,11 @@ fn measure(place: &Place, arguments: &Arguments, planned: &[Planned]) -> Result<
     };
     let ours = match arguments.side {
         Side::Linux => None,
-        _ => Some(ours::build(root, out, &programs, &trees)?),
+        _ => {
+            let ours = ours::build(root, out, &programs, &trees)?;
+            let is_checked = planned.iter().any(|planned| planned.suite.is_checked);
+            Some(if is_checked { ours.with_checked_kernel(root)? } else { ours })
+        }
     };
     let sides = Sides {
         linux: linux.as_ref(),

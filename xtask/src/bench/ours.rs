@@ -1,6 +1,6 @@
 //! Builds our side: boot modules of the composition `bench` with a layer of measured programs, written by the daemon's importer.
 
-use super::suites::{Boot, Trees};
+use super::suites::{Boot, Suite, Trees};
 use crate::build;
 use anyhow::{Context, Result};
 use daemon::image::{self, ImageStore, Limits, Source};
@@ -30,7 +30,9 @@ pub(crate) struct Module {
 /// The built files.
 pub(crate) struct Ours {
     /// The kernel.
-    pub(crate) kernel: PathBuf,
+    kernel: PathBuf,
+    /// The kernel with its internal checks, which counts what would cost the other one too much; if a suite that is to run needs it.
+    checked: Option<PathBuf>,
     /// With all measured programs.
     all: Module,
     /// For measuring boots.
@@ -40,6 +42,20 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
+    /// The kernel of a suite.
+    pub(crate) fn kernel(&self, suite: &Suite) -> Result<&Path> {
+        if suite.is_checked {
+            self.checked.as_deref().context("its kernel was not built")
+        } else {
+            Ok(&self.kernel)
+        }
+    }
+
+    /// Builds the kernel with its checks too.
+    pub(crate) fn with_checked_kernel(self, root: &Path) -> Result<Self> {
+        Ok(Self { checked: Some(build::checked_kernel(root)?), ..self })
+    }
+
     /// The boot module of a suite.
     pub(crate) fn module(&self, boot: Boot) -> Result<&Module> {
         match boot {
@@ -64,6 +80,7 @@ pub(crate) fn build(root: &Path, out: &Path, programs: &Path, trees: &Trees) -> 
     let smallest = tree(&out.join("smallest"), programs, SMALLEST)?;
     Ok(Ours {
         kernel: build::Built::in_tree(root).kernel,
+        checked: None,
         all: module("all", &all)?,
         smallest: module("smallest", &smallest)?,
         others: trees

@@ -40,9 +40,9 @@ pub(crate) struct Sides<'a> {
 }
 
 /// QEMU's status after Linux has turned its machine off.
-const LINUX_SUCCESS: i32 = 0;
+pub(crate) const LINUX_SUCCESS: i32 = 0;
 /// QEMU's status after ours has ended with status 0: `isa-debug-exit` makes `(0 << 1) | 1` of it.
-const OURS_SUCCESS: i32 = 1;
+pub(crate) const OURS_SUCCESS: i32 = 1;
 
 /// A suite's runs; none of a side that has no such suite or is not to run.
 #[derive(Debug, Default)]
@@ -73,6 +73,25 @@ impl Planned {
 
     fn icount(&self) -> u8 {
         u8::from(self.flags.mode == Mode::Icount)
+    }
+
+    /// The command line of Linux.
+    pub(crate) fn line_of_linux(&self, quick: bool) -> String {
+        let (scenarios, icount, figures) =
+            (self.suite.scenarios(quick), self.icount(), self.figures());
+        let line = match self.suite.boot {
+            Boot::Probe => String::new(),
+            _ => format!("lp={scenarios} lpicount={icount} lprep=1 figures={figures}"),
+        };
+        let clock = if self.flags.machine == "microvm" { " no_timer_check" } else { "" };
+        format!("console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable{clock} {line}")
+    }
+
+    /// The command line of our system; `layer` is the digest of the measured programs' layer.
+    pub(crate) fn line_of_ours(&self, quick: bool, layer: &str) -> String {
+        let (name, quick, icount) = (self.suite.ours, u8::from(quick), self.icount());
+        let figures = self.figures();
+        format!("bench={name} quick={quick} icount={icount} layer={layer} figures={figures}")
     }
 }
 
@@ -119,17 +138,11 @@ impl Sides<'_> {
     /// Runs a suite on Linux, if Linux is to run.
     fn linux(&self, planned: &Planned) -> Option<Run> {
         let peer = self.linux.filter(|_| planned.suite.is_of_linux())?;
-        let (suite, icount) = (planned.suite, planned.icount());
-        let (scenarios, figures) = (suite.scenarios(self.quick), planned.figures());
-        let line = match suite.boot {
-            Boot::Probe => String::new(),
-            _ => format!("lp={scenarios} lpicount={icount} lprep=1 figures={figures}"),
-        };
-        let clock = if planned.flags.machine == "microvm" { " no_timer_check" } else { "" };
-        let line = format!("console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable{clock} {line}");
+        let (suite, line) = (planned.suite, planned.line_of_linux(self.quick));
         let booted = peer.image(suite.boot).and_then(|image| {
             let (flags, kernel) = (&planned.flags, peer.kernel.as_path());
-            let machine = Machine { flags, kernel, image, line: &line, success: LINUX_SUCCESS };
+            let machine =
+                Machine { flags, kernel, image, line: &line, more: &[], success: LINUX_SUCCESS };
             self.boot("linux", suite, &machine)
         });
         Some(booted.unwrap_or_else(|error| broken(planned, &format!("{error:#}"))))
@@ -138,15 +151,12 @@ impl Sides<'_> {
     /// Runs a suite on our system, if ours is to run.
     fn ours(&self, planned: &Planned) -> Option<Run> {
         let ours = self.ours?;
-        let (suite, icount) = (planned.suite, planned.icount());
-        let (name, quick, figures) = (suite.ours, u8::from(self.quick), planned.figures());
+        let suite = planned.suite;
         let booted = ours.module(suite.boot).and_then(|module| {
-            let layer = &module.layer;
-            let line = format!(
-                "bench={name} quick={quick} icount={icount} layer={layer} figures={figures}"
-            );
-            let (flags, kernel, image) = (&planned.flags, ours.kernel.as_path(), &module.file);
-            let machine = Machine { flags, kernel, image, line: &line, success: OURS_SUCCESS };
+            let line = planned.line_of_ours(self.quick, &module.layer);
+            let (flags, kernel, image) = (&planned.flags, ours.kernel(suite)?, &module.file);
+            let machine =
+                Machine { flags, kernel, image, line: &line, more: &[], success: OURS_SUCCESS };
             self.boot("ours", suite, &machine)
         });
         Some(booted.unwrap_or_else(|error| broken(planned, &format!("{error:#}"))))

@@ -65,6 +65,8 @@ pub(crate) struct Suite {
     runs: Runs,
     /// CPUs of machines that run on the host's time whatever the mode, because one that counts instructions has only one.
     cpus: Option<u32>,
+    /// Whether our kernel is the one with its internal checks, which counts more; times would mean nothing.
+    pub(crate) is_checked: bool,
     /// Its figures.
     places: fn(quick: bool) -> Vec<Place>,
 }
@@ -80,6 +82,7 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 2048,
         runs: Runs::Always,
         cpus: None,
+        is_checked: false,
         places: places::start,
     },
     Suite {
@@ -91,6 +94,7 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 2048,
         runs: Runs::Always,
         cpus: None,
+        is_checked: false,
         places: |_| places::micro(),
     },
     Suite {
@@ -102,6 +106,7 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 2048,
         runs: Runs::Always,
         cpus: None,
+        is_checked: false,
         places: |_| parallel::ipc(),
     },
     Suite {
@@ -113,6 +118,7 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 4096,
         runs: Runs::Full,
         cpus: None,
+        is_checked: false,
         places: |_| places::idle(),
     },
     Suite {
@@ -124,6 +130,7 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 2048,
         runs: Runs::Full,
         cpus: None,
+        is_checked: false,
         places: |_| places::memory(),
     },
     Suite {
@@ -135,6 +142,7 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 512,
         runs: Runs::Always,
         cpus: None,
+        is_checked: false,
         places: |_| places::boot("boot.q35"),
     },
     Suite {
@@ -146,6 +154,7 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 512,
         runs: Runs::Always,
         cpus: None,
+        is_checked: false,
         places: |_| places::boot("boot.microvm"),
     },
     Suite {
@@ -157,6 +166,7 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 4096,
         runs: Runs::Full,
         cpus: None,
+        is_checked: false,
         places: places::apps,
     },
     Suite {
@@ -168,6 +178,7 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 4096,
         runs: Runs::Full,
         cpus: None,
+        is_checked: false,
         places: |_| tools::places(),
     },
     Suite {
@@ -179,7 +190,20 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 2048,
         runs: Runs::Full,
         cpus: Some(2),
+        is_checked: false,
         places: |_| parallel::locks(),
+    },
+    Suite {
+        name: "locks.taken",
+        ours: "locks",
+        boot: Boot::Scenarios,
+        scenarios: ("", ""),
+        machine: "q35",
+        memory: 2048,
+        runs: Runs::Full,
+        cpus: Some(2),
+        is_checked: true,
+        places: |_| parallel::locks_taken(),
     },
     Suite {
         name: "cpus.1",
@@ -190,6 +214,7 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 2048,
         runs: Runs::Full,
         cpus: Some(1),
+        is_checked: false,
         places: |_| parallel::burst("cpus.1"),
     },
     Suite {
@@ -201,6 +226,7 @@ pub(crate) const SUITES: &[Suite] = &[
         memory: 2048,
         runs: Runs::Full,
         cpus: Some(2),
+        is_checked: false,
         places: |_| parallel::burst("cpus.2"),
     },
 ];
@@ -248,7 +274,7 @@ impl Suite {
 
     /// How often it runs, so that its figures have a spread: once where they are exact, and where they are counts over many starts.
     pub(crate) fn repetitions(&self, mode: Mode, asked: u32) -> u32 {
-        let is_counted = self.name == "locks" || (mode == Mode::Icount && self.cpus.is_none());
+        let is_counted = self.ours == "locks" || (mode == Mode::Icount && self.cpus.is_none());
         if is_counted { 1 } else { asked }
     }
 

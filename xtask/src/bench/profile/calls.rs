@@ -4,7 +4,7 @@
 //! its own, and the kernel's functions lie on that of the program they work for. Threads of one program share its stack, so what runs while
 //! another thread is in the middle of a function can count for that function too.
 
-use super::names::Names;
+use super::super::names::Names;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A function: its program and its first address.

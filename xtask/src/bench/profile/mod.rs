@@ -10,19 +10,18 @@
 
 mod calls;
 mod gdb;
-mod names;
 mod trace;
 
 use super::{
     Place, apps,
     machine::{Machine, Mode},
+    names::Names,
     ours, peer,
     report::number,
     suites::{Boot, SUITES, Suite},
 };
 use crate::build;
 use anyhow::{Context, Result, bail};
-use names::Names;
 use std::{
     collections::BTreeMap,
     fs,
@@ -106,8 +105,8 @@ pub(crate) fn run(place: &Place, seed: u32, name: &str) -> Result<()> {
     let module = ours.module(suite.boot)?;
     let line = format!("{} layer={}", scenario.line, module.layer);
     let flags = suite.flags(Mode::Icount, seed);
-    let (kernel, image) = (ours.kernel.as_path(), module.file.as_path());
-    let machine = Machine { flags: &flags, kernel, image, line: &line, success: 1 };
+    let (kernel, image) = (ours.kernel(suite)?, module.file.as_path());
+    let machine = Machine { flags: &flags, kernel, image, line: &line, more: &[], success: 1 };
     let trace = record(out, &machine, &scenario, &names)
         .with_context(|| format!("the scenario {name:?} could not be profiled"))?;
     let text = tables(name, &trace, &names);

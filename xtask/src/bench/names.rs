@@ -17,13 +17,13 @@ struct Program {
 }
 
 /// All programs that may run. Native programs share no address; Linux programs may, and the first one that is named here is believed.
-pub(super) struct Names {
+pub(crate) struct Names {
     programs: Vec<Program>,
 }
 
 impl Names {
     /// Reads executable files.
-    pub(super) fn read(files: &[(&'static str, PathBuf)]) -> Result<Self> {
+    pub(crate) fn read(files: &[(&'static str, PathBuf)]) -> Result<Self> {
         let read = |(name, file): &(&'static str, PathBuf)| {
             Program::read(name, file).with_context(|| format!("{} cannot be read", file.display()))
         };
@@ -31,7 +31,7 @@ impl Names {
     }
 
     /// Where a function of a program begins.
-    pub(super) fn address(&self, program: &str, function: &str) -> Option<u64> {
+    pub(crate) fn address(&self, program: &str, function: &str) -> Option<u64> {
         let program = self.programs.iter().find(|known| known.name == program)?;
         program.functions.iter().find(|(_, name)| name == function).map(|(address, _)| *address)
     }
@@ -44,12 +44,12 @@ impl Names {
     }
 
     /// The program whose code an address is.
-    pub(super) fn program(&self, address: u64) -> &'static str {
+    pub(crate) fn program(&self, address: u64) -> &'static str {
         self.find(address).map_or("?", |program| program.name)
     }
 
     /// The program and the first address of the function at an address.
-    pub(super) fn function(&self, address: u64) -> (&'static str, u64) {
+    pub(crate) fn function(&self, address: u64) -> (&'static str, u64) {
         let Some(program) = self.find(address) else { return ("?", address) };
         let index = program.functions.partition_point(|(start, _)| *start <= address);
         let start = index.checked_sub(1).and_then(|index| program.functions.get(index));
@@ -57,7 +57,7 @@ impl Names {
     }
 
     /// The function at an address, and the innermost inlined one with where it was inlined.
-    pub(super) fn describe(&self, address: u64) -> (String, String) {
+    pub(crate) fn describe(&self, address: u64) -> (String, String) {
         let Some(program) = self.find(address) else {
             return (format!("{address:#x}"), format!("{address:#x}"));
         };
@@ -74,7 +74,7 @@ impl Names {
     }
 
     /// The functions inlined at an address, innermost first, up to the one that is a function of its own.
-    pub(super) fn chain(&self, address: u64) -> String {
+    pub(crate) fn chain(&self, address: u64) -> String {
         let Some(program) = self.find(address) else { return format!("{address:#x}") };
         let chain = program.inlined(address);
         let ours: Vec<&str> = chain.iter().map(String::as_str).collect();
