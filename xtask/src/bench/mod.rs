@@ -28,7 +28,6 @@ use crate::{build, setup};
 use anyhow::{Context, Result, bail};
 pub(crate) use arguments::Arguments;
 use arguments::Side;
-use machine::Mode;
 use report::Report;
 use side::{Planned, Sides};
 use std::{
@@ -130,7 +129,7 @@ fn measure(place: &Place, arguments: &Arguments, planned: &[Planned]) -> Result<
         ours: ours.as_ref(),
         out,
         quick: arguments.quick,
-        reuse: arguments.reuse && arguments.mode == Mode::Icount,
+        reuse: arguments.reuse,
         limit: Duration::from_secs(if arguments.quick { 280 } else { 1_800 }),
     };
     let mut report = Report {

@@ -1,6 +1,10 @@
 //! The report: one JSON document, a page of tables, and the comparison with an earlier report.
 
-use super::{figures::Sample, machine::Flags, packages::Package};
+use super::{
+    figures::Sample,
+    machine::{Flags, Mode},
+    packages::Package,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -170,7 +174,12 @@ impl Report {
         units(self).intersection(&units(before)).any(|unit| unit != "bytes")
     }
 
-    /// Figures of ours whose median changed by more than 1 %, worst first: (name, before, after).
+    /// Whether a figure is of instructions, which are the same in every run; not of what happens in the host's time.
+    fn is_exact(&self, figure: &Figure) -> bool {
+        self.flags.get(&figure.suite).is_some_and(|record| record.flags.mode == Mode::Icount)
+    }
+
+    /// Exact figures of ours whose median changed by more than 1 %, worst first: (name, before, after).
     pub(crate) fn changes(&self, before: &Self) -> Vec<(String, f64, f64)> {
         let earlier: BTreeMap<_, _> = before
             .figures
@@ -182,6 +191,7 @@ impl Report {
         let mut changes: Vec<(String, f64, f64)> = self
             .figures
             .iter()
+            .filter(|figure| self.is_exact(figure))
             .filter_map(|figure| {
                 let after = figure.systems.get("ours")?.p50;
                 let before = *earlier.get(&(&figure.name, &figure.unit))?;
@@ -211,7 +221,6 @@ pub(crate) fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::Mode;
     use super::*;
 
     fn report(median: f64) -> Report {
@@ -244,6 +253,15 @@ mod tests {
         assert!(report(1000.0).changes(&report(1005.0)).is_empty());
         assert_eq!(report(1020.0).changes(&report(1000.0)).len(), 1);
         assert_eq!(report(900.0).changes(&report(1000.0)), [("getpid".to_owned(), 1000.0, 900.0)]);
+    }
+
+    #[test]
+    fn what_is_measured_in_time_is_no_change() {
+        let mut after = report(2000.0);
+        for record in after.flags.values_mut() {
+            record.flags.mode = Mode::Wall;
+        }
+        assert!(after.changes(&report(1000.0)).is_empty());
     }
 
     #[test]

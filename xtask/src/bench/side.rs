@@ -168,7 +168,9 @@ impl Sides<'_> {
         let key = log.with_extension("key");
         let depends = dependencies(machine)?;
         let flags = machine.flags.clone();
-        let is_same = fs::read_to_string(&key).is_ok_and(|earlier| earlier == depends);
+        // Times say something beside those of the same session only.
+        let is_same = flags.mode == Mode::Icount
+            && fs::read_to_string(&key).is_ok_and(|earlier| earlier == depends);
         if self.reuse && side == "linux" && is_same {
             eprintln!("  {side} {}: as in an earlier run", suite.name);
             let output = Output::parse(&fs::read_to_string(&log)?);
