@@ -121,7 +121,7 @@ fn measure(place: &Place, arguments: &Arguments, planned: &[Planned]) -> Result<
         _ => {
             let ours = ours::build(root, out, &programs, &trees)?;
             let is_checked = planned.iter().any(|planned| planned.suite.is_checked);
-            Some(if is_checked { ours.with_checked_kernel(root)? } else { ours })
+            Some(if is_checked { ours.with_checked_kernel(root, out)? } else { ours })
         }
     };
     let sides = Sides {

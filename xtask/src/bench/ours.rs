@@ -52,8 +52,9 @@ impl Ours {
     }
 
     /// Builds the kernel with its checks too.
-    pub(crate) fn with_checked_kernel(self, root: &Path) -> Result<Self> {
-        Ok(Self { checked: Some(build::checked_kernel(root)?), ..self })
+    pub(crate) fn with_checked_kernel(self, root: &Path, out: &Path) -> Result<Self> {
+        let checked = keep(&build::checked_kernel(root)?, out, "checked.elf")?;
+        Ok(Self { checked: Some(checked), ..self })
     }
 
     /// The boot module of a suite.
@@ -79,7 +80,7 @@ pub(crate) fn build(root: &Path, out: &Path, programs: &Path, trees: &Trees) -> 
     let all = tree(&out.join("all"), programs, PROGRAMS)?;
     let smallest = tree(&out.join("smallest"), programs, SMALLEST)?;
     Ok(Ours {
-        kernel: build::Built::in_tree(root).kernel,
+        kernel: keep(&build::Built::in_tree(root).kernel, out, "kernel.elf")?,
         checked: None,
         all: module("all", &all)?,
         smallest: module("smallest", &smallest)?,
@@ -88,6 +89,13 @@ pub(crate) fn build(root: &Path, out: &Path, programs: &Path, trees: &Trees) -> 
             .map(|(boot, tree)| Ok((*boot, module(boot.file(), tree)?)))
             .collect::<Result<_>>()?,
     })
+}
+
+/// Copies a kernel to where the run works, so that a build meanwhile changes nothing; the copy.
+fn keep(kernel: &Path, out: &Path, name: &str) -> Result<PathBuf> {
+    let file = out.join(name);
+    fs::copy(kernel, &file).with_context(|| format!("{} cannot be written", file.display()))?;
+    Ok(file)
 }
 
 /// Makes the files of a layer of programs; their folder.
