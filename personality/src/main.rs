@@ -58,6 +58,7 @@ fn run() -> Result<(), &'static str> {
         network: Rc::default(),
         terminals,
         futexes: Default::default(),
+        shortage: Default::default(),
         gaps: Default::default(),
         budget: spec.budget.clone(),
         mounts: spec.mounts.clone(),

@@ -1,25 +1,29 @@
 //! Memory maps: which parts of a guest's address space are what (mmap(2), brk(2), mprotect(2), mremap(2)).
 //!
-//! The kernel's Space is the truth about pages; the areas here say what the pages are for. Everything is mapped when it is asked for: demand-zero memory as
-//! markers, files page by page from where they lie, so a fault that reaches the personality is an error of the program, or a file that has grown.
+//! The kernel's Space is the truth about pages; the areas here say what the pages are for. Private memory is mapped when it is asked for: as demand-zero markers,
+//! or from where a file's pages lie. Pages of a shared file come when they are touched ([`mapped`]), so a fault that reaches the personality is that, or an error of the
+//! program.
+
+pub mod mapped;
 
 use crate::{
-    file::{Kind, Node, data::PageSource, lower},
+    file::{Node, lower},
     linux::{Errno, MAP_GROWSDOWN, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE},
     machine::pages::Page,
 };
 use alloc::{collections::BTreeMap, rc::Rc, vec::Vec};
-use core::cell::{Cell, RefCell};
+use core::{
+    cell::{Cell, RefCell},
+    sync::atomic::{AtomicU64, Ordering},
+};
 use kernel_abi::{
     PAGE_SIZE,
     layout::{GUEST_MAX, GUEST_MIN},
-    space::{Access, MapMode, SpaceUse},
+    space::{Access, MapMode, PageState, SpaceUse},
 };
 use rt::{Domain, Space, startup::home_space};
 
 const PAGE: u64 = PAGE_SIZE;
-/// Flag of `SpaceZero`: stays shared over a fork.
-const SHARED: u64 = 1 << 9;
 /// Flags of `SpaceZero`: `mprotect` may grant every access later.
 const MAY_ALL: u64 = 1 << 10 | 1 << 11;
 /// Bytes between two areas that fork passes over with them.
@@ -28,6 +32,15 @@ const SHORT_GAP: u64 = 64 * PAGE;
 const LARGE: u64 = 1 << 21;
 /// Areas a process may have (vm.max_map_count).
 const MAX_AREAS: usize = 65_530;
+
+/// When a memory has ended last (TSC).
+static LAST_END: AtomicU64 = AtomicU64::new(0);
+
+/// When a memory has ended last (TSC): its frames may still be on their way back.
+#[must_use]
+pub fn last_end() -> u64 {
+    LAST_END.load(Ordering::Relaxed)
+}
 
 /// What an area is for.
 #[derive(Clone, Debug)]
@@ -300,123 +313,16 @@ impl Memory {
 
     fn fill(&self, start: u64, pages: u64, mapping: &Mapping) -> Result<(), Errno> {
         match &mapping.file {
-            Some((node, offset)) => self.fill_file(start, pages, mapping, node, *offset),
-            None => self.fill_zero(start, pages, access(mapping.protection), mapping.shared),
-        }
-    }
-
-    fn fill_zero(&self, start: u64, pages: u64, access: Access, shared: bool) -> Result<(), Errno> {
-        self.space.zero(start, pages, access, MAY_ALL | if shared { SHARED } else { 0 })?;
-        Ok(())
-    }
-
-    /// Maps the pages of a file from where they lie, runs of image pages at once. Pages beyond its end stay holes.
-    fn fill_file(
-        &self,
-        start: u64,
-        pages: u64,
-        mapping: &Mapping,
-        node: &Rc<Node>,
-        offset: u64,
-    ) -> Result<(), Errno> {
-        let Kind::File(data) = &node.kind else { return Err(Errno::ENODEV) };
-        let access = access(mapping.protection);
-        let first = offset / PAGE;
-        let last = data.size().div_ceil(PAGE);
-        let mut page = 0;
-        while page < pages && first + page < last {
-            let at = start + page * PAGE;
-            match data.page_source(first + page, mapping.shared)? {
-                PageSource::Own(own) => {
-                    let mode = if mapping.shared { MapMode::Share } else { MapMode::Private };
-                    self.map_page(
-                        at,
-                        home_space(),
-                        own.home_offset(),
-                        1,
-                        mode,
-                        access,
-                        mapping.shared,
-                    )?;
-                    page += 1;
-                }
-                PageSource::Layer(space, begin) => {
-                    let mut run = 1;
-                    while page + run < pages
-                        && first + page + run < last
-                        && matches!(data.page_source(first + page + run, false)?, PageSource::Layer(_, next) if next == begin + run * PAGE)
-                    {
-                        run += 1;
-                    }
-                    self.map_page(at, space, begin, run, MapMode::Private, access, false)?;
-                    page += run;
-                }
-                PageSource::Zero => {
-                    self.fill_zero(at, 1, access, false)?;
-                    page += 1;
-                }
+            Some((node, offset)) => {
+                self.fill_file(start, pages, (mapping.protection, mapping.shared), node, *offset)
             }
+            None => self.fill_zero(start, pages, access(mapping.protection)),
         }
+    }
+
+    fn fill_zero(&self, start: u64, pages: u64, access: Access) -> Result<(), Errno> {
+        self.space.zero(start, pages, access, MAY_ALL)?;
         Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what `Space::map` takes, each of its own kind")]
-    fn map_page(
-        &self,
-        at: u64,
-        from: Space,
-        offset: u64,
-        pages: u64,
-        mode: MapMode,
-        access: Access,
-        shared: bool,
-    ) -> Result<(), Errno> {
-        // Mapped with what the file allows, so that mprotect may grant it later.
-        let full = if mode == MapMode::Share { Access::READ | Access::WRITE } else { access };
-        self.space.map(at, from, offset, pages, mode, full, shared)?;
-        if full != access {
-            self.space.protect(at, pages, access)?;
-        }
-        Ok(())
-    }
-
-    /// A touch of a page that is not there: a file may have grown since it was mapped. Whether the page is there now.
-    #[must_use]
-    pub fn grow_into(&self, address: u64) -> bool {
-        let Some((start, area)) = self.area_at(address) else { return false };
-        let Some((node, offset)) = &area.file else { return false };
-        let at = address & !(PAGE - 1);
-        let Kind::File(data) = &node.kind else { return false };
-        let within = offset + (at - start);
-        if within >= data.size() || self.space.query(at, 1).is_ok() {
-            return false;
-        }
-        let mapping = Mapping {
-            protection: area.protection,
-            shared: area.flags & MAP_SHARED != 0,
-            file: None,
-            flags: 0,
-            name: "",
-            path: None,
-        };
-        self.fill_file(at, 1, &mapping, node, within).is_ok()
-    }
-
-    /// A file was shortened: its pages beyond the new end become holes, and touching them an error.
-    pub fn forget_beyond(&self, node: &Rc<Node>, size: u64) {
-        for (start, area) in &*self.areas.borrow() {
-            let Some((_, offset)) =
-                area.file.as_ref().filter(|(mapped, _)| Rc::ptr_eq(mapped, node))
-            else {
-                continue;
-            };
-            let kept = size.next_multiple_of(PAGE).saturating_sub(*offset).min(area.end - start);
-            let gone = (area.end - start - kept) / PAGE;
-            if gone > 0 {
-                // Holes stay holes; nothing else can fail here.
-                let _ = self.space.unmap(start + kept, gone);
-            }
-        }
     }
 
     /// Unmaps a range.
@@ -669,6 +575,25 @@ impl Memory {
         wanted
     }
 
+    /// Pages that have a frame, the image's own among them, as mincore(2) sees them.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        self.areas.borrow().iter().map(|(start, area)| self.resident_in(*start, area.end)).sum()
+    }
+    /// As [`Self::resident`], of a range.
+    #[must_use]
+    pub fn resident_in(&self, start: u64, end: u64) -> u64 {
+        let (mut at, mut pages) = (start, 0);
+        while at < end {
+            let Ok((found, word)) = self.space.query(at, (end - at) / PAGE) else { break };
+            let run = ((word >> 32) + 1).min(end.saturating_sub(found) / PAGE);
+            if word & 0xff >= PageState::Present as u64 {
+                pages += run;
+            }
+            at = found.saturating_add(run.max(1) * PAGE);
+        }
+        pages
+    }
     /// Bytes in areas.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -680,6 +605,7 @@ impl Drop for Memory {
     fn drop(&mut self) {
         if self.space.slot() != 0 {
             let _ = self.space.destroy();
+            LAST_END.store(rt::clock::now(), Ordering::Relaxed);
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     machine::Shared,
     net::Network,
     session::Session,
-    task::{Process, Processes, futex::Futexes, signal},
+    task::{Process, Processes, futex::Futexes, shortage, signal},
 };
 use alloc::{
     collections::BTreeMap,
@@ -77,6 +77,8 @@ pub struct System {
     pub terminals: Rc<Terminals>,
     /// Futex waiters.
     pub futexes: Futexes,
+    /// What is known of memory that is used up.
+    pub shortage: shortage::Shortage,
     /// The daemon's side.
     pub session: Session,
     /// Unsupported features that were tried.

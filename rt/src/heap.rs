@@ -114,10 +114,13 @@ fn populate_data() -> Result<()> {
 
 /// Whether the reserve is given up and cannot be had again yet: whoever can do without memory should.
 #[must_use]
+#[inline]
 pub fn is_short() -> bool {
-    if !IS_SHORT.load(Ordering::Relaxed) {
-        return false;
-    }
+    IS_SHORT.load(Ordering::Relaxed) && is_still_short()
+}
+
+#[cold]
+fn is_still_short() -> bool {
     let heap = HEAP.lock();
     let is_short = fill(heap.reserve.0, heap.reserve.1).is_err();
     IS_SHORT.store(is_short, Ordering::Relaxed);

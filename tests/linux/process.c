@@ -357,3 +357,13 @@ CASE(priorities_of_groups_and_users, "getpriority(2)")
     close(p[1]);
     CHECK(wait_status(child) == 0);
 }
+
+CASE(a_file_of_proc_is_written_anew_for_every_reader_at_its_beginning, "proc(5)")
+{
+    char text[64];
+    int fd = open("/proc/self/comm", O_RDONLY);
+    CHECK(prctl(PR_SET_NAME, "first") == 0 && pread(fd, text, 64, 0) == 6 && !memcmp(text, "first\n", 6));
+    CHECK(prctl(PR_SET_NAME, "second") == 0 && pread(fd, text, 64, 0) == 7 && !memcmp(text, "second\n", 7));
+    CHECK(prctl(PR_SET_NAME, "3") == 0 && read(fd, text, 64) == 2 && read(fd, text, 64) == 0);
+    CHECK(prctl(PR_SET_NAME, "fourth") == 0 && lseek(fd, 0, SEEK_SET) == 0 && read(fd, text, 64) == 7 && !memcmp(text, "fourth\n", 7));
+}

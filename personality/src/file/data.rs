@@ -8,7 +8,7 @@ use crate::{
         pages::Page,
     },
 };
-use alloc::{collections::BTreeMap, rc::Rc};
+use alloc::{collections::BTreeMap, rc::Rc, vec::Vec};
 use core::cell::{Cell, OnceCell, RefCell};
 
 const PAGE: u64 = 4096;
@@ -27,6 +27,8 @@ pub struct FileData {
     capacity: OnceCell<Rc<Capacity>>,
     /// Seals of a memfd.
     pub seals: Cell<u32>,
+    /// Whether it was ever mapped, so that mappings may have its pages.
+    is_mapped: Cell<bool>,
 }
 
 /// Where a page is, for mapping it.
@@ -36,8 +38,8 @@ pub enum PageSource {
     Own(Rc<Page>),
     /// In an image layer.
     Layer(rt::Space, u64),
-    /// All zeros, so far.
-    Zero,
+    /// All zeros so far, as are some pages from it on.
+    Zero(u64),
 }
 
 impl FileData {
@@ -51,6 +53,7 @@ impl FileData {
             lower_limit: Cell::new(0),
             capacity: OnceCell::new(),
             seals: Cell::new(0),
+            is_mapped: Cell::new(false),
         }
     }
     /// A file of an image.
@@ -64,6 +67,7 @@ impl FileData {
             pages: RefCell::new(BTreeMap::new()),
             capacity: OnceCell::new(),
             seals: Cell::new(0),
+            is_mapped: Cell::new(false),
         }
     }
     /// Bytes it has.
@@ -104,13 +108,6 @@ impl FileData {
         if self.pages.borrow_mut().remove(&index).is_some() {
             self.give_back(1);
         }
-    }
-
-    /// Zeroes what of a range of a page lies beyond the end: a write that failed may have left bytes there, which growing would show.
-    fn clear_beyond_end(&self, page: &Page, page_at: u64, (within, length): (usize, usize)) {
-        let shown = self.size.get().saturating_sub(page_at).min(PAGE) as usize;
-        let from = shown.max(within);
-        page.zero(from, (within + length).saturating_sub(from));
     }
 
     fn page(&self, index: u64) -> Option<Rc<Page>> {
@@ -172,15 +169,7 @@ impl FileData {
         }
         let page = if will_be_overwritten { Page::uninitialised()? } else { Page::zeroed()? };
         if !will_be_overwritten {
-            let mut done = 0;
-            while done < PAGE {
-                let bytes = self.lower_bytes(index * PAGE + done, (PAGE - done) as usize)?;
-                if bytes.is_empty() {
-                    break;
-                }
-                page.write(done as usize, bytes);
-                done += bytes.len() as u64;
-            }
+            self.show_lower(&page, index, 0)?;
         }
         let page = Rc::new(page);
         if let Some(capacity) = self.capacity.get() {
@@ -188,6 +177,47 @@ impl FileData {
         }
         self.pages.borrow_mut().insert(index, page.clone());
         Ok(page)
+    }
+
+    /// Copies what shows of the image into a page from some byte on.
+    fn show_lower(&self, page: &Page, index: u64, from: u64) -> Result<(), Errno> {
+        let mut done = from;
+        while done < PAGE {
+            let bytes = self.lower_bytes(index * PAGE + done, (PAGE - done) as usize)?;
+            if bytes.is_empty() {
+                break;
+            }
+            page.write(done as usize, bytes);
+            done += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes into one page; bytes written, and how it ended if they are not all.
+    fn write_page(
+        &self,
+        (index, within): (u64, usize),
+        length: usize,
+        source: &mut Source<'_>,
+    ) -> (usize, Result<(), Errno>) {
+        let is_new = self.page(index).is_none();
+        let is_whole = length as u64 == PAGE;
+        let page = match self.own_page(index, is_whole) {
+            Ok(page) => page,
+            Err(errno) => return (0, Err(errno)),
+        };
+        let begun = source.done();
+        let mut result = source.take_page(&page, within, length);
+        let taken = source.done() - begun;
+        if result.is_err() && is_new {
+            if taken == 0 {
+                self.forget_page(index);
+            } else if is_whole {
+                page.zero(taken, length - taken);
+                result = result.and(self.show_lower(&page, index, taken as u64));
+            }
+        }
+        (taken, result)
     }
 
     /// Writes at an offset until the source is empty; bytes written.
@@ -207,23 +237,14 @@ impl FileData {
             }
             let within = at % PAGE;
             let length = (source.left() as u64).min(PAGE - within) as usize;
-            let is_new = self.page(at / PAGE).is_none();
-            let result = self.own_page(at / PAGE, length as u64 == PAGE).and_then(|page| {
-                source.take_page(&page, within as usize, length).inspect_err(|_| {
-                    if is_new {
-                        self.forget_page(at / PAGE);
-                    } else {
-                        self.clear_beyond_end(&page, at - within, (within as usize, length));
-                    }
-                })
-            });
+            let (taken, result) = self.write_page((at / PAGE, within as usize), length, source);
+            at += taken as u64;
+            if taken > 0 && at > self.size.get() {
+                self.size.set(at);
+            }
             if let Err(errno) = result {
                 let errno = if errno == Errno::ENOMEM { Errno::ENOSPC } else { errno };
                 return if source.done() == begun { Err(errno) } else { Ok(source.done() - begun) };
-            }
-            at += length as u64;
-            if at > self.size.get() {
-                self.size.set(at);
             }
         }
         Ok(source.done() - begun)
@@ -268,8 +289,16 @@ impl FileData {
                 return Err(Errno::ENOSPC);
             }
         }
+        let mut made = Vec::new();
         for index in range {
-            self.own_page(index, false).map_err(|_| Errno::ENOSPC)?;
+            let is_new = self.page(index).is_none();
+            if self.own_page(index, false).is_err() {
+                made.into_iter().for_each(|index| self.forget_page(index));
+                return Err(Errno::ENOSPC);
+            }
+            if is_new {
+                made.push(index);
+            }
         }
         if !keep_size && end > self.size.get() {
             self.size.set(end);
@@ -339,25 +368,52 @@ impl FileData {
         found.filter(|at| *at < size)
     }
 
-    /// Where a page is. `for_write` makes it the file's own first.
+    /// Notes that mappings may have its pages from here on.
+    pub fn note_mapped(&self) {
+        self.is_mapped.set(true);
+    }
+    /// Whether mappings may have its pages.
+    #[must_use]
+    pub fn is_mapped(&self) -> bool {
+        self.is_mapped.get()
+    }
+
+    /// Whether a page is there: the file's own, or one of the image.
+    #[must_use]
+    pub fn has(&self, index: u64) -> bool {
+        self.lower_limit.get() > index.saturating_mul(PAGE)
+            || self.pages.borrow().contains_key(&index)
+    }
+
+    /// Its own pages among some, with their indices: the first so many.
+    #[must_use]
+    pub fn pages_from(&self, first: u64, count: u64, most: usize) -> Vec<(u64, Rc<Page>)> {
+        let pages = self.pages.borrow();
+        let range = pages.range(first..first.saturating_add(count)).take(most);
+        range.map(|(index, page)| (*index, page.clone())).collect()
+    }
+
+    /// A page as the file's own, which everybody who shares it sees.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `ENOSPC`, `EIO`.
+    pub fn page_for_sharing(&self, index: u64) -> Result<Rc<Page>, Errno> {
+        self.own_page(index, false)
+    }
+
+    /// Where a page is.
     ///
     /// # Errors
     /// `ENOMEM`, `EIO`.
-    pub fn page_source(&self, index: u64, for_write: bool) -> Result<PageSource, Errno> {
-        if for_write {
-            // mmap(2) has no word for a full file system.
-            return self
-                .own_page(index, false)
-                .map_err(|errno| if errno == Errno::ENOSPC { Errno::ENOMEM } else { errno })
-                .map(PageSource::Own);
-        }
+    pub fn page_source(&self, index: u64) -> Result<PageSource, Errno> {
         if let Some(page) = self.page(index) {
             return Ok(PageSource::Own(page));
         }
         let start = index * PAGE;
         let shown = self.lower_limit.get();
         if shown <= start {
-            return Ok(PageSource::Zero);
+            let next = self.pages.borrow().range(index..).next().map(|(next, _)| *next);
+            return Ok(PageSource::Zero(next.unwrap_or(u64::MAX) - index));
         }
         let is_whole =
             shown >= start + PAGE || shown == self.lower.as_ref().map_or(0, LowerFile::size);

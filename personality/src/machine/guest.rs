@@ -79,15 +79,50 @@ pub fn check(address: u64, length: u64) -> Result<(), Errno> {
     }
 }
 
+/// Copies; the bytes that were. They are fewer than the length if the guest's side has a page that no touch brings.
 #[cfg(target_os = "none")]
-fn copy(to: u64, from: u64, length: u64) -> Result<(), Errno> {
+#[inline]
+fn copy_some(to: u64, from: u64, length: u64) -> u64 {
     // SAFETY: one side was checked to be guest addresses, the other is a buffer of that length; faults on the guest's side end the copy.
-    if unsafe { personality_copy(to, from, length) } == 0 { Ok(()) } else { Err(Errno::EFAULT) }
+    if unsafe { personality_copy(to, from, length) } == 0 {
+        length
+    } else {
+        copy_on(to, from, length)
+    }
+}
+
+/// Goes on with a copy that has faulted, as long as the pages it faults at can be brought.
+#[cfg(target_os = "none")]
+#[cold]
+fn copy_on(to: u64, from: u64, length: u64) -> u64 {
+    let is_write = to < GUEST_MAX;
+    let guest = if is_write { to } else { from };
+    let mut done = 0;
+    loop {
+        let (fault, _) = super::GuestState::of_thread().home_fault();
+        let is_brought = super::attached::resolve(fault, is_write);
+        // All before the page of the fault can be copied, and was but for a word that reaches into it.
+        let before = (fault & !(PAGE - 1)).clamp(guest, guest + length) - guest;
+        let (begin, end) = if is_brought { (done, length) } else { (done, before.max(done)) };
+        // SAFETY: as in `copy_some`, for a part of the range.
+        let is_whole = unsafe { personality_copy(to + begin, from + begin, end - begin) } == 0;
+        match (is_brought, is_whole) {
+            (true, true) => return length,
+            (true, false) => done = before.saturating_sub(8).max(done),
+            (false, true) => return end,
+            (false, false) => return done,
+        }
+    }
 }
 
 #[cfg(not(target_os = "none"))]
-fn copy(_to: u64, _from: u64, _length: u64) -> Result<(), Errno> {
-    Err(Errno::EFAULT)
+fn copy_some(_to: u64, _from: u64, _length: u64) -> u64 {
+    0
+}
+
+#[inline]
+fn copy(to: u64, from: u64, length: u64) -> Result<(), Errno> {
+    if copy_some(to, from, length) == length { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 /// Reads bytes.
@@ -171,8 +206,7 @@ pub fn load(address: u64) -> Result<u32, Errno> {
     }
     check(address, 4)?;
     // SAFETY: the address is the guest's; a fault ends the load.
-    let pair = unsafe { personality_load32(address) };
-    if pair.failed == 0 { Ok(pair.word as u32) } else { Err(Errno::EFAULT) }
+    atomically(address, false, || unsafe { personality_load32(address) })
 }
 
 /// Replaces a word of a futex if it has a value; what it had.
@@ -186,7 +220,16 @@ pub fn exchange(address: u64, expected: u32, new: u32) -> Result<u32, Errno> {
     }
     check(address, 4)?;
     // SAFETY: as for `load`.
-    let pair = unsafe { personality_exchange32(address, expected, new) };
+    atomically(address, true, || unsafe { personality_exchange32(address, expected, new) })
+}
+
+/// The word that an operation on an aligned word of the guest's has found; once more if its page had to be brought.
+#[cfg(target_os = "none")]
+fn atomically(address: u64, is_write: bool, operate: impl Fn() -> Pair) -> Result<u32, Errno> {
+    let mut pair = operate();
+    if pair.failed != 0 && super::attached::resolve(address, is_write) {
+        pair = operate();
+    }
     if pair.failed == 0 { Ok(pair.word as u32) } else { Err(Errno::EFAULT) }
 }
 
@@ -269,26 +312,31 @@ impl Pieces {
         let first = more.pop_front().unwrap_or((0, 0));
         Self { first, more, left }
     }
-    /// Copies `length` bytes, piece by piece; `each` gets the guest address, what was done before, and a length.
+    /// Copies `length` bytes, piece by piece, as far as that goes; the bytes copied. `each` gets the guest address, what was done before, and a length, and gives the
+    /// bytes it has copied.
     fn walk(
         &mut self,
         length: usize,
-        mut each: impl FnMut(u64, usize, usize) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
+        mut each: impl FnMut(u64, usize, usize) -> Result<usize, Errno>,
+    ) -> usize {
         let mut done = 0;
         while done < length {
             let (address, room) = self.first;
             if room == 0 {
-                self.first = self.more.pop_front().ok_or(Errno::EFAULT)?;
+                let Some(next) = self.more.pop_front() else { break };
+                self.first = next;
                 continue;
             }
             let now = (length - done).min(room as usize);
-            each(address, done, now)?;
-            self.first = (address + now as u64, room - now as u64);
-            self.left -= now;
-            done += now;
+            let count = each(address, done, now).unwrap_or(0);
+            self.first = (address + count as u64, room - count as u64);
+            self.left -= count;
+            done += count;
+            if count < now {
+                break;
+            }
         }
-        Ok(())
+        done
     }
 }
 
@@ -344,9 +392,14 @@ impl<'a> Sink<'a> {
                 .ok_or(Errno::EFAULT)?
                 .copy_from_slice(bytes);
         } else {
-            self.pieces.walk(bytes.len(), |address, done, now| {
-                write_bytes(address, bytes.get(done..done + now).unwrap_or_default())
-            })?;
+            let count = self.pieces.walk(bytes.len(), |address, done, now| {
+                let bytes = bytes.get(done..done + now).unwrap_or_default();
+                check(address, now as u64)?;
+                let from = bytes.as_ptr().expose_provenance() as u64;
+                Ok(copy_some(address, from, now as u64) as usize)
+            });
+            self.done += count;
+            return if count == bytes.len() { Ok(()) } else { Err(Errno::EFAULT) };
         }
         self.done += bytes.len();
         Ok(())
@@ -364,10 +417,12 @@ impl<'a> Sink<'a> {
         if let Some(buffer) = &mut self.kernel {
             page.read(within, buffer.get_mut(self.done..self.done + length).ok_or(Errno::EFAULT)?);
         } else {
-            self.pieces.walk(length, |address, done, now| {
+            let count = self.pieces.walk(length, |address, done, now| {
                 check(address, now as u64)?;
-                copy(address, page.address(within + done), now as u64)
-            })?;
+                Ok(copy_some(address, page.address(within + done), now as u64) as usize)
+            });
+            self.done += count;
+            return if count == length { Ok(()) } else { Err(Errno::EFAULT) };
         }
         self.done += length;
         Ok(())
@@ -427,9 +482,14 @@ impl<'a> Source<'a> {
         if let Some(bytes) = self.kernel {
             buffer.copy_from_slice(bytes.get(self.done..self.done + length).ok_or(Errno::EFAULT)?);
         } else {
-            self.pieces.walk(length, |address, done, now| {
-                read_bytes(address, buffer.get_mut(done..done + now).unwrap_or_default())
-            })?;
+            let count = self.pieces.walk(length, |address, done, now| {
+                let buffer = buffer.get_mut(done..done + now).unwrap_or_default();
+                check(address, now as u64)?;
+                let to = buffer.as_mut_ptr().expose_provenance() as u64;
+                Ok(copy_some(to, address, now as u64) as usize)
+            });
+            self.done += count;
+            return if count == length { Ok(()) } else { Err(Errno::EFAULT) };
         }
         self.done += length;
         Ok(())
@@ -447,10 +507,12 @@ impl<'a> Source<'a> {
         if let Some(bytes) = self.kernel {
             page.write(within, bytes.get(self.done..self.done + length).ok_or(Errno::EFAULT)?);
         } else {
-            self.pieces.walk(length, |address, done, now| {
+            let count = self.pieces.walk(length, |address, done, now| {
                 check(address, now as u64)?;
-                copy(page.address(within + done), address, now as u64)
-            })?;
+                Ok(copy_some(page.address(within + done), address, now as u64) as usize)
+            });
+            self.done += count;
+            return if count == length { Ok(()) } else { Err(Errno::EFAULT) };
         }
         self.done += length;
         Ok(())

@@ -3,6 +3,7 @@
 //! Guest memory is read and written at the guest's own addresses, which are mapped below the home region while the thread runs the personality. The copies
 //! are assembly with a way out: a fault in them that the kernel cannot resolve continues at the copy's end with what is left, and becomes EFAULT.
 
+pub mod attached;
 pub mod guest;
 pub mod state;
 

@@ -2,7 +2,7 @@
 
 use super::{Call, Outcome, read_vectors};
 use crate::{
-    file::{Object, OpenFile, watch},
+    file::{Kind, Object, OpenFile, watch},
     linux::{Errno, O_DIRECTORY, RLIMIT_FSIZE, S_IFDIR, SIGPIPE, SIGXFSZ},
     machine::guest::{self, Sink, Source},
     wait::Stop,
@@ -14,7 +14,7 @@ const MAX_TRANSFER: u64 = 0x7fff_f000;
 /// Bytes that sendfile moves at once.
 const CHUNK: usize = 16 * 1024;
 
-fn position(argument: u64) -> Result<u64, Errno> {
+pub(super) fn position(argument: u64) -> Result<u64, Errno> {
     if argument > i64::MAX as u64 { Err(Errno::EINVAL) } else { Ok(argument) }
 }
 
@@ -31,11 +31,23 @@ fn read_into(call: &Call<'_>, file: &Rc<OpenFile>, pieces: Pieces, at: Option<u6
         let io = call.io();
         return file.read(&mut sink, at, &io).map(|count| count as u64);
     }
+    renew_text(call, file, at)?;
     let io = call.io();
     let result = file.read(&mut sink, at, &io);
     let (signals, told) = (io.signals.take(), io.told.get());
     call.settle(signals, told);
     result.map(|count| count as u64)
+}
+
+/// What a file of /proc says is found out when it is read from its beginning: programs keep such files open and read them again.
+pub(super) fn renew_text(call: &Call<'_>, file: &OpenFile, at: Option<u64>) -> Result<(), Errno> {
+    if let Object::Text(text) = &file.object
+        && (at.unwrap_or(file.offset.get()) == 0 || text.borrow().is_empty())
+        && let Some(Kind::Proc(proc)) = file.node.as_ref().map(|node| &node.kind)
+    {
+        *text.borrow_mut() = proc.text(call.system, call.task)?;
+    }
+    Ok(())
 }
 
 /// Where a call's bytes are.
@@ -192,6 +204,7 @@ pub(super) fn lseek(call: &mut Call<'_>) -> Outcome {
     if !is_seekable {
         return Err(Errno::ESPIPE.into());
     }
+    renew_text(call, &file, Some(1))?;
     let size = match &file.object {
         Object::Text(text) => text.borrow().len() as u64,
         _ => file.node.as_ref().map_or(0, |node| node.size()),
@@ -236,6 +249,7 @@ fn transfer(
         let io = call.io();
         let is_seekable = matches!(from.object, Object::Node | Object::Text(_));
         let part = buffer.get_mut(..wanted).unwrap_or_default();
+        renew_text(call, from, Some(begin))?;
         let count = from.read(&mut Sink::kernel(part), is_seekable.then_some(begin), &io);
         let count = match count {
             Ok(0) => break,
@@ -383,81 +397,6 @@ fn entry(out: &mut Vec<u8>, limit: usize, id: u64, next: u64, kind: u8, name: &[
     out.extend_from_slice(&[0; ALIGNMENT]);
     out.truncate(end);
     true
-}
-
-pub(super) fn ftruncate(call: &mut Call<'_>) -> Outcome {
-    let file = call.file(0)?;
-    if !file.writes() {
-        return Err(Errno::EINVAL.into());
-    }
-    resize(call, &file.node.clone().ok_or(Errno::EINVAL)?, call.argument(1))
-}
-
-pub(super) fn truncate(call: &mut Call<'_>) -> Outcome {
-    let path = call.path(0)?;
-    let node = call.at(crate::linux::AT_FDCWD, &path, |walker| {
-        let node = walker.find(&path, true)?;
-        if node.is_directory() {
-            return Err(Errno::EISDIR);
-        }
-        walker.check(&node.meta(), 2)?;
-        if crate::file::path::is_read_only(&node) { Err(Errno::EROFS) } else { Ok(node) }
-    })?;
-    resize(call, &node, call.argument(1))
-}
-
-fn resize(call: &Call<'_>, node: &Rc<crate::file::Node>, size: u64) -> Outcome {
-    let crate::file::Kind::File(data) = &node.kind else { return Err(Errno::EINVAL.into()) };
-    if size > i64::MAX as u64 {
-        return Err(Errno::EINVAL.into());
-    }
-    if size > data.size() && size > call.task.process.limit(RLIMIT_FSIZE) {
-        call.signal_self(SIGXFSZ);
-        return Err(Errno::EFBIG.into());
-    }
-    let seals = data.seals.get();
-    if (seals & 2 != 0 && size < data.size()) || (seals & 4 != 0 && size > data.size()) {
-        return Err(Errno::EPERM.into());
-    }
-    let shrinks = size < data.size();
-    data.truncate(size)?;
-    node.touch_modified();
-    watch::tell(node, watch::MODIFY);
-    if shrinks {
-        // Mapped pages beyond the end are gone for everybody.
-        for process in call.system.processes.all() {
-            process.memory.borrow().forget_beyond(node, size);
-        }
-    }
-    Ok(0)
-}
-
-pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
-    let file = call.file(0)?;
-    if !file.writes() {
-        return Err(Errno::EBADF.into());
-    }
-    let data = file.data().map_err(|_| Errno::ENODEV)?;
-    let (mode, offset, length) =
-        (call.argument(1), position(call.argument(2))?, position(call.argument(3))?);
-    if length == 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    match mode {
-        0 | 1 => data.allocate(offset, length, mode == 1)?,
-        // PUNCH_HOLE with KEEP_SIZE.
-        3 => data.punch(offset, length)?,
-        // ZERO_RANGE.
-        0x10 | 0x11 => {
-            data.punch(offset, length)?;
-            data.allocate(offset, length, mode == 0x11)?;
-        }
-        _ => {
-            crate::gap!(call.system, "fallocate mode");
-            return Err(Errno::EOPNOTSUPP.into());
-        }
-    }
-    Ok(0)
 }
 
 pub(super) fn fadvise64(call: &mut Call<'_>) -> Outcome {

@@ -2,16 +2,19 @@
 
 use super::{Call, Outcome};
 use crate::{
-    file::{Kind, Object, lower},
+    file::{Kind, Node, Object, data::FileData, lower},
     linux::{
         Errno, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_PRIVATE,
         MAP_SHARED, MAP_SHARED_VALIDATE, O_ACCMODE, O_RDWR, PROT_EXEC, PROT_READ, PROT_WRITE,
-        RLIMIT_DATA,
+        RLIMIT_DATA, S_IFREG,
     },
     machine::guest,
     memory::{Mapping, Memory},
 };
 use alloc::rc::Rc;
+
+/// Number of the file system that files without a name are in.
+const NAMELESS: u64 = 1;
 
 fn own(call: &Call<'_>) -> Rc<Memory> {
     call.task.process.memory.borrow().clone()
@@ -65,10 +68,22 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
             _ => return Err(Errno::ENODEV.into()),
         }
     }
+    if shared && mapping.file.is_none() {
+        mapping.file = Some((nameless(length)?, 0));
+        mapping.path = Some(b"/dev/zero (deleted)".as_slice().into());
+    }
     let fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
     own(call)
         .map(address, length, fixed, flags & MAP_FIXED_NOREPLACE != 0, &mapping)
         .map_err(Into::into)
+}
+
+/// A file without a name that shared memory of some processes is: pages that are never touched cost nothing, also after a fork.
+fn nameless(length: u64) -> Result<Rc<Node>, Errno> {
+    let data = FileData::new();
+    let size = length.checked_next_multiple_of(4096).ok_or(Errno::ENOMEM)?;
+    data.truncate(size).map_err(|_| Errno::ENOMEM)?;
+    Ok(Node::new(Kind::File(data), S_IFREG | 0o777, 0, 0, 0, NAMELESS))
 }
 
 pub(super) fn munmap(call: &mut Call<'_>) -> Outcome {
@@ -113,6 +128,7 @@ pub(super) fn brk(call: &mut Call<'_>) -> Outcome {
 pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
     const DONTNEED: u64 = 4;
     const FREE: u64 = 8;
+    const REMOVE: u64 = 9;
     let (start, length, advice) = (call.argument(0), call.argument(1), call.argument(2));
     if start % 4096 != 0 {
         return Err(Errno::EINVAL.into());
@@ -132,6 +148,7 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
             }
             Ok(0)
         }
+        REMOVE => remove(call, start, end),
         // Normal, random, sequential, will need; merge and huge pages, and dumps: hints that change nothing here.
         0..=3 | 12..=17 | 20 | 21 => Ok(0),
         // Fork and wipe behaviour would have to be kept.
@@ -140,6 +157,23 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
             Err(Errno::EINVAL.into())
         }
     }
+}
+
+/// Makes the part of a shared file that is mapped in a range a hole (MADV_REMOVE).
+fn remove(call: &Call<'_>, start: u64, end: u64) -> Outcome {
+    let memory = own(call);
+    let mut at = start;
+    while at < end {
+        let (begin, area) = memory.area_at(at).ok_or(Errno::ENOMEM)?;
+        let behind = area.end.min(end);
+        let (node, offset) = area.file.ok_or(Errno::EINVAL)?;
+        if area.flags & MAP_SHARED == 0 || area.protection & PROT_WRITE == 0 {
+            return Err(Errno::EACCES.into());
+        }
+        super::sizes::punch(call, &node, offset + (at - begin), behind - at)?;
+        at = behind;
+    }
+    Ok(0)
 }
 
 pub(super) fn mincore(call: &mut Call<'_>) -> Outcome {
@@ -153,9 +187,7 @@ pub(super) fn mincore(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::ENOMEM.into());
     }
     for page in 0..pages {
-        let resident =
-            memory.space().query(start + page * 4096, 1).is_ok_and(|(_, word)| word & 0xff >= 2);
-        guest::write(out + page, &u8::from(resident))?;
+        guest::write(out + page, &u8::from(memory.is_resident(start + page * 4096)))?;
     }
     Ok(0)
 }

@@ -19,6 +19,7 @@ mod poll;
 mod process;
 mod scheduling;
 mod signals;
+mod sizes;
 mod socket_options;
 mod sockets;
 mod splice;

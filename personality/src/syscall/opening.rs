@@ -69,9 +69,7 @@ fn open_at(call: &mut Call<'_>, fd: i32, path: &[u8], flags: u32, mode: u32) -> 
         && !is_new
         && let Kind::File(data) = &node.kind
     {
-        data.truncate(0)?;
-        node.touch_modified();
-        watch::tell(&node, watch::MODIFY);
+        super::sizes::set_size(call, &node, data, 0)?;
     }
     finish_open(call, &node, flags, path)
 }
@@ -169,9 +167,7 @@ fn finish_open(call: &mut Call<'_>, node: &Rc<Node>, flags: u32, path: &[u8]) ->
                 crate::gap!(call.system, "open: a setting of the kernel for writing");
                 return Err(Errno::EROFS.into());
             }
-            Kind::Proc(proc) if !node.is_directory() => {
-                Object::Text(core::cell::RefCell::new(proc.text(call.system, call.task)?))
-            }
+            Kind::Proc(_) if !node.is_directory() => Object::Text(Default::default()),
             _ => Object::Node,
         }
     };

@@ -167,7 +167,7 @@ fn execute(
         }
         Err(errno) => {
             let memory = process.memory.borrow().clone();
-            exec::attach(&memory)?;
+            crate::machine::attached::attach(&memory)?;
             Err(errno.into())
         }
     }

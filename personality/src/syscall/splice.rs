@@ -111,6 +111,7 @@ fn into(
     let room = pipe.await_room(wanted, true, !waits(files.1, flags), call.task.waiter())?;
     let mut bytes = alloc::vec![0; room];
     let io = call.io();
+    super::io::renew_text(call, files.0, at)?;
     let count = files.0.read(&mut Sink::kernel(&mut bytes), at, &io);
     call.settle(io.signals.take(), io.told.get());
     let count = count?;

@@ -4,8 +4,8 @@
 
 use super::{
     Call, Outcome, descriptors, files, futexes, identity, io, ioctl, limits, memory, messages,
-    metadata, notify, opening, poll, process, scheduling, signals, socket_options, sockets, splice,
-    system_information, time, xattr,
+    metadata, notify, opening, poll, process, scheduling, signals, sizes, socket_options, sockets,
+    splice, system_information, time, xattr,
 };
 use crate::{gap, linux::Errno, system::System, task::Task};
 use alloc::rc::Rc;
@@ -137,8 +137,8 @@ calls! {
     73 flock Full descriptors::flock;
     74 fsync Full io::fsync;
     75 fdatasync Full io::fsync;
-    76 truncate Full io::truncate;
-    77 ftruncate Full io::ftruncate;
+    76 truncate Full sizes::truncate;
+    77 ftruncate Full sizes::ftruncate;
     78 getdents None;
     79 getcwd Full files::getcwd;
     80 chdir Full files::chdir;
@@ -346,7 +346,7 @@ calls! {
     282 signalfd Full descriptors::signalfd;
     283 timerfd_create Full descriptors::timerfd_create;
     284 eventfd Full descriptors::eventfd;
-    285 fallocate Partial io::fallocate;
+    285 fallocate Partial sizes::fallocate;
     286 timerfd_settime Full descriptors::timerfd_settime;
     287 timerfd_gettime Full descriptors::timerfd_gettime;
     288 accept4 Full sockets::accept4;

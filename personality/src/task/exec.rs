@@ -8,7 +8,7 @@ use crate::{
     file::{Node, lower, node::Meta, path::Walker},
     linux::{Errno, PROT_EXEC, PROT_READ, PROT_WRITE, RLIMIT_STACK, S_IFREG, S_ISGID, S_ISUID},
     machine::{
-        guest,
+        attached, guest,
         state::{self, Vectors},
     },
     memory::{Mapping, Memory},
@@ -145,7 +145,7 @@ pub fn load(
     };
     memory.map(STACK_TOP - size, size, true, false, &stack_mapping)?;
     let vdso = memory.map_code(&*vdso.page()?, "[vdso]")?;
-    attach(&memory)?;
+    attached::attach(&memory)?;
     clear_tails(&elf, bias)?;
     if let Some((_, parsed, _)) = &interpreter {
         clear_tails(parsed, interpreter_bias)?;
@@ -171,18 +171,6 @@ fn set_ids(process: &Process, node: &Node) -> (Option<u32>, Option<u32>) {
     let user = (mode & S_ISUID != 0).then_some(uid);
     let group = (mode & (S_ISGID | 0o010) == S_ISGID | 0o010).then_some(gid);
     (user, group)
-}
-
-/// Makes a memory the calling thread's lower half.
-///
-/// # Errors
-/// `ENOMEM`.
-pub fn attach(memory: &Memory) -> Result<(), Errno> {
-    rt::arch::call(
-        kernel_abi::Operation::GuestAttach,
-        [memory.space().slot().into(), 0, 0, 0, 0, 0],
-    )?;
-    Ok(())
 }
 
 /// What the auxiliary vector tells of the program.

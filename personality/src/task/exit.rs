@@ -6,7 +6,7 @@ use crate::{
         CLD_EXITED, CLD_KILLED, Errno, SA_NOCLDWAIT, SIGCHLD, SIGCONT, SIGHUP, WCONTINUED, WEXITED,
         WNOHANG, WNOWAIT, WUNTRACED,
     },
-    machine::guest,
+    machine::{attached, guest},
     memory::Memory,
     system::System,
     wait::{Stop, WAIT},
@@ -35,6 +35,7 @@ pub fn finish_task(system: &System, task: &Rc<Task>) {
     if clear != 0 && guest::write(clear, &0_u32).is_ok() {
         system.futexes.wake(&system.processes, super::futex::key(task, clear), 1, u32::MAX);
     }
+    attached::forget();
     let process = &task.process;
     if let Ok((used, ..)) = task.thread.stat() {
         process.ended_time.set(process.ended_time.get() + used);

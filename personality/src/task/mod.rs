@@ -14,6 +14,7 @@ pub mod fork;
 pub mod frame;
 pub mod futex;
 pub mod run;
+pub mod shortage;
 pub mod signal;
 
 use crate::{

@@ -1,12 +1,16 @@
 //! The loop of a task: enter the guest, do what it asks for, deliver signals, enter again.
 
-use super::{Life, Task, exit, fork::Start, signal};
+use super::{Life, Task, exit, fork::Start, shortage, signal};
 use crate::{
-    linux::{SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGTRAP},
+    linux::{
+        BUS_ADRERR, Errno, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV,
+        SIGTRAP,
+    },
     machine::{
-        Handed, guest,
+        Handed, attached, guest,
         state::{self, enter},
     },
+    memory::mapped::{Touch, Wish},
     syscall,
     system::{SYSTEM, System},
     wait::Stop,
@@ -21,6 +25,8 @@ enum Next {
     Enter,
     /// Waits until woken or a deadline, then begins its call anew.
     Park(u64),
+    /// Waits until woken or a deadline, then runs its guest.
+    Linger(u64),
     /// Is stopped until continued.
     Stopped,
     /// Ends.
@@ -33,16 +39,17 @@ pub(super) fn begin(start: Handed<Start>) {
     guest::catch_faults();
     let attached = SYSTEM.with(|_| {
         let memory = task.process.memory.borrow().clone();
-        super::exec::attach(&memory).is_ok()
+        let result = attached::attach(&memory);
+        if let Some(address) = set_tid {
+            let _ = guest::write(address, &task.tid);
+        }
+        result.is_ok()
     });
     if attached == Some(true) {
         state::set_fs_base(fs);
         state::set_gs_base(gs);
         vectors.load();
         drop(vectors);
-        if let Some(address) = set_tid {
-            let _ = guest::write(address, &task.tid);
-        }
     } else {
         exit::exit_process(&task.process, SIGKILL.into());
     }
@@ -60,6 +67,10 @@ pub(crate) fn run(task: Rc<Task>) {
             Next::Park(deadline) => {
                 let _ = rt::thread::park_until(deadline);
                 exit = Exit::Syscall;
+            }
+            Next::Linger(deadline) => {
+                let _ = rt::thread::park_until(deadline);
+                exit = Exit::Kick;
             }
             Next::Stopped => {
                 rt::thread::park();
@@ -85,10 +96,14 @@ fn step(system: &mut System, task: &Rc<Task>, exit: Exit) -> Next {
     match exit {
         Exit::Syscall => {
             let number = task.state.rax();
+            attached::begin_call();
             match syscall::dispatch(system, task) {
                 Ok(value) => {
                     task.state.set_rax(value);
                     finish_call(system, task);
+                }
+                Err(Stop::Errno(Errno::EFAULT)) if attached::is_short() => {
+                    return lack(system, task, number);
                 }
                 Err(Stop::Errno(errno)) => {
                     task.state.set_rax(errno.result());
@@ -105,7 +120,11 @@ fn step(system: &mut System, task: &Rc<Task>, exit: Exit) -> Next {
             }
         }
         Exit::Exception => exception(task),
-        Exit::Fault => fault(task),
+        Exit::Fault => {
+            if let Some(deadline) = fault(system, task) {
+                return linger(system, task, deadline);
+            }
+        }
         Exit::Kick => {}
     }
     if (task.has_work.get() || task.process.exiting.get().is_some() || interrupted.is_some())
@@ -116,6 +135,33 @@ fn step(system: &mut System, task: &Rc<Task>, exit: Exit) -> Next {
     }
     crate::session::flush_if_dirty(system);
     Next::Enter
+}
+
+/// A call has found no memory for a page of the guest's: it begins anew when there may be some, as if the touch had been the program's.
+#[cold]
+fn lack(system: &mut System, task: &Rc<Task>, number: u64) -> Next {
+    let mut interrupted = None;
+    if let Some(deadline) = shortage::wait(system, task) {
+        interrupted = stop_waiting(system, task, number);
+        if interrupted.is_none() {
+            crate::session::flush_if_dirty(system);
+            return park(task, deadline);
+        }
+    } else {
+        task.state.set_rax(Errno::EFAULT.result());
+        finish_call(system, task);
+    }
+    let next = work(system, task, interrupted).unwrap_or(Next::Enter);
+    crate::session::flush_if_dirty(system);
+    next
+}
+
+/// A task waits until it may touch a page again; signals come first.
+#[cold]
+fn linger(system: &mut System, task: &Rc<Task>, deadline: u64) -> Next {
+    let next = work(system, task, None).unwrap_or(Next::Linger(deadline));
+    crate::session::flush_if_dirty(system);
+    next
 }
 
 /// A call is over: its own mask goes, unless a handler's frame has it.
@@ -187,6 +233,7 @@ fn work(
 }
 
 /// An exception of the guest becomes a signal.
+#[cold]
 fn exception(task: &Rc<Task>) {
     let state = task.state;
     let address = state.rip();
@@ -205,40 +252,23 @@ fn exception(task: &Rc<Task>) {
     signal::force(task, signal::info_of_fault(signo, code, address));
 }
 
-/// A page fault that the kernel has not resolved.
-fn fault(task: &Rc<Task>) {
+/// A page fault that the kernel has not resolved; until when the task has to wait before it tries again.
+#[inline(never)]
+fn fault(system: &System, task: &Rc<Task>) -> Option<u64> {
     let address = task.state.exit_address();
     let memory = task.process.memory.borrow().clone();
-    if memory.grow_into(address) {
-        return;
-    }
-    match memory.area_at(address) {
-        None => signal::force(task, signal::info_of_fault(SIGSEGV, SEGV_MAPERR, address)),
-        Some((start, area)) => {
-            let beyond_end = area.file.as_ref().is_some_and(|(node, offset)| {
-                offset + (address - start) >= node.size().next_multiple_of(4096)
-            });
-            let allowed = crate::memory::access(area.protection);
-            let wanted = if task.state.exit_code() & 2 != 0 {
-                kernel_abi::space::Access::WRITE
-            } else {
-                kernel_abi::space::Access::READ
-            };
-            if beyond_end {
-                signal::force(task, signal::info_of_fault(SIGBUS, 2, address));
-            } else if allowed.contains(wanted) && task.state.exit_code() & 16 == 0 {
-                // The page is there and may be touched: the budget did not allow its frame.
-                run_out(task);
-            } else {
-                signal::force(task, signal::info_of_fault(SIGSEGV, SEGV_ACCERR, address));
-            }
-        }
-    }
-}
-
-/// The compartment is at its limit: the process that wanted more is killed.
-fn run_out(task: &Rc<Task>) {
-    task.process.out_of_memory.set(true);
-    signal::send_to_process(&task.process, SIGKILL, signal::info_from_kernel(SIGKILL));
-    task.has_work.set(true);
+    let wish = match task.state.exit_code() {
+        code if code & 16 != 0 => Wish::Execute,
+        code if code & 2 != 0 => Wish::Write,
+        _ => Wish::Read,
+    };
+    let (signo, code) = match memory.touch(address, wish) {
+        Touch::Filled => return None,
+        Touch::NoMemory => return shortage::wait(system, task),
+        Touch::Unmapped => (SIGSEGV, SEGV_MAPERR),
+        Touch::Refused => (SIGSEGV, SEGV_ACCERR),
+        Touch::NoPage => (SIGBUS, BUS_ADRERR),
+    };
+    signal::force(task, signal::info_of_fault(signo, code, address));
+    None
 }

@@ -28,6 +28,9 @@ const CAPABILITIES: [&str; 14] = [
     "sys_chroot",
 ];
 
+/// A file system that is soon full, for both systems.
+const SMALL: &str = "/tmp/small:size=1m";
+
 /// Runs every program on both systems.
 pub(super) fn run(root: &Path, mett: &Mett, tally: &mut Tally) -> Result<()> {
     let folder = root.join("target/tests/programs");
@@ -38,7 +41,7 @@ pub(super) fn run(root: &Path, mett: &Mett, tally: &mut Tally) -> Result<()> {
         let theirs = cases(&linux(&program)?);
         ensure!(!theirs.is_empty(), "{name} printed no case on Linux");
         let output = mett
-            .command(&["run", "--rm", &image, &format!("/bin/{name}")])
+            .command(&["run", "--rm", "--tmpfs", SMALL, &image, &format!("/bin/{name}")])
             .stderr(Stdio::inherit())
             .output()
             .context("mett cannot be started")?;
@@ -88,7 +91,7 @@ fn compile(sources: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Runs a program here, with a `/tmp` of its own, and a `/proc` that tells the numbers of its namespace.
 fn linux(program: &Path) -> Result<String> {
-    let script = "mount -t tmpfs tmpfs /tmp && mount -t proc proc /proc && exec";
+    let script = "mount -t tmpfs tmpfs /tmp && mkdir /tmp/small && mount -t tmpfs -o size=1m tmpfs /tmp/small && mount -t proc proc /proc && exec";
     let output = isolated(&format!("{script} {}", program.display()))
         .stderr(Stdio::inherit())
         .output()

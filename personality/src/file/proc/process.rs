@@ -2,14 +2,11 @@
 
 use crate::{
     linux::{Errno, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE},
-    memory::Memory,
     system::System,
     task::{Life, Process, Task},
 };
 use alloc::{format, rc::Rc, string::String, vec::Vec};
 use core::fmt::Write;
-use kernel_abi::{PAGE_SHIFT, space::PageState};
-use rt::Space;
 
 /// The text of a file of /proc/PID.
 ///
@@ -46,7 +43,7 @@ pub(super) fn process_text(
         "statm" => {
             let memory = process.memory.borrow();
             let pages = memory.total() >> 12;
-            let _ = writeln!(out, "{pages} {} 0 0 0 {pages} 0", resident_of_all(&memory));
+            let _ = writeln!(out, "{pages} {} 0 0 0 {pages} 0", memory.resident());
         }
         "status" => write_status(&mut out, process, system),
         "maps" | "smaps" => write_maps(&mut out, process, name == "smaps"),
@@ -122,26 +119,6 @@ fn comm(process: &Process) -> Vec<u8> {
     name.get(..length).unwrap_or_default().to_vec()
 }
 
-/// Pages of a range that have a frame, the image's own among them, as mincore(2) sees them.
-fn resident(space: Space, start: u64, end: u64) -> u64 {
-    let (mut at, mut pages) = (start, 0);
-    while at < end {
-        let Ok((found, word)) = space.query(at, (end - at) >> PAGE_SHIFT) else { break };
-        let run = ((word >> 32) + 1).min(end.saturating_sub(found) >> PAGE_SHIFT);
-        if word & 0xff >= PageState::Present as u64 {
-            pages += run;
-        }
-        at = found.saturating_add(run.max(1) << PAGE_SHIFT);
-    }
-    pages
-}
-
-fn resident_of_all(memory: &Memory) -> u64 {
-    let mut pages = 0;
-    memory.each_area(|start, area| pages += resident(memory.space(), start, area.end));
-    pages
-}
-
 /// The letter of a process's state.
 #[must_use]
 pub fn state_letter(process: &Process) -> char {
@@ -186,7 +163,7 @@ fn write_stat(out: &mut String, process: &Process) {
         ticks(used.saturating_sub(in_guest)),
         process.nice.get(),
         memory.total(),
-        resident_of_all(&memory),
+        memory.resident(),
     );
 }
 
@@ -204,7 +181,7 @@ fn write_status(out: &mut String, process: &Process, system: &System) {
         _ => "sleeping",
     };
     let total = process.memory.borrow().total() >> 10;
-    let resident = resident_of_all(&process.memory.borrow()) << 2;
+    let resident = process.memory.borrow().resident() << 2;
     let actions = process.actions.borrow().clone();
     let (mask, umask) = process
         .tasks
@@ -252,7 +229,7 @@ fn write_maps(out: &mut String, process: &Process, detailed: bool) {
         );
         if detailed {
             let size = (area.end - start) >> 10;
-            let here = resident(memory.space(), start, area.end) << 2;
+            let here = memory.resident_in(start, area.end) << 2;
             let _ = writeln!(out, "Size:           {size:8} kB\nRss:            {here:8} kB\nPss:            {here:8} kB");
         }
     });

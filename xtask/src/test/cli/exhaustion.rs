@@ -27,6 +27,12 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         let script = format!("sh -c '{GROW}'; echo child $?; echo on > /tmp/x && cat /tmp/x");
         home.shell(&["-m", "32m"], &script).is(0, "child 137\non\n", "Killed\n")
     });
+    cases.case("the largest process is killed, not the one that asks last", |_| {
+        largest(&home, "0", "large 137, small 0\n")
+    });
+    cases.case("a process that offers itself is killed before a larger one", |_| {
+        largest(&home, "1000", "large 0, small 137\n")
+    });
     cases.case("a file system that is full says so and can be emptied", |_| {
         let script = "dd if=/dev/zero of=/tmp/a bs=64k 2>/tmp/e; echo $?; rm /tmp/a; tail -n 1 /tmp/e; dd if=/dev/zero of=/tmp/b bs=1M count=8 2>/dev/null; echo $?";
         let outcome = home.shell(&["-m", "32m"], script);
@@ -84,6 +90,19 @@ fn sweeper(bed: &Bed) -> Result<String> {
         .context("gcc cannot be started")?;
     ensure!(compiled.success(), "tests/faults/sweep.c does not compile");
     Ok(format!("rootfs:{}", folder.display()))
+}
+
+/// One process holds 20 MiB when another, whose `oom_score_adj` is given, wants 16 MiB, in 32 MiB.
+fn largest(home: &Home<'_>, adjustment: &str, expected: &str) -> Result<()> {
+    let script = format!(
+        "mkfifo /tmp/f; (dd if=/dev/zero bs=20M count=1 2>/dev/null; echo $? > /tmp/large) > /tmp/f & exec 3< /tmp/f; head -c 1 <&3 > /dev/null; \
+         (echo {adjustment} > /proc/self/oom_score_adj; dd if=/dev/zero of=/dev/null bs=16M count=1 2>/dev/null); small=$?; \
+         cat <&3 > /dev/null; wait; echo large $(cat /tmp/large), small $small"
+    );
+    let outcome = home.shell(&["-m", "32m"], &script);
+    outcome.ends(0)?;
+    ensure!(outcome.text() == expected, "{outcome:?}");
+    Ok(())
 }
 
 fn first(home: &Home<'_>) -> Result<()> {
