@@ -116,6 +116,11 @@ impl Arguments {
         Self { self_test: true, ..Self::quick_ours() }
     }
 
+    /// Whether suites leave out what takes longest: runC, and crun at once. What is measured in time runs several times.
+    pub(super) fn is_short(&self) -> bool {
+        self.quick || self.mode == Mode::Wall
+    }
+
     fn suites(&self) -> Result<Vec<&'static Suite>> {
         if self.suite.is_empty() {
             return Ok(SUITES
@@ -145,7 +150,7 @@ impl Arguments {
         let mut planned = Vec::new();
         let mut known: BTreeSet<String> = BTreeSet::new();
         for suite in self.suites()? {
-            let mut places = suite.places(self.quick, self.mode);
+            let mut places = suite.places(self.is_short(), self.mode);
             if suite.takes_figures() {
                 known.extend(places.iter().map(|place| place.measured().to_owned()));
                 places.retain(|place| {
@@ -217,6 +222,18 @@ mod tests {
         let suite = vec!["start".into()];
         let arguments = Arguments { suite, figure: vec!["stat".into()], ..Arguments::quick_ours() };
         assert!(refusal(&arguments).contains("neither is to run"));
+    }
+
+    #[test]
+    fn what_is_measured_in_time_leaves_runc_out() {
+        let names = |mode| {
+            let planned = Arguments { mode, quick: false, ..Arguments::quick_ours() }.planned();
+            let places = planned.unwrap().into_iter().flat_map(|planned| planned.places);
+            let systems = places.flat_map(|place| place.linux).map(|(system, ..)| system);
+            systems.collect::<BTreeSet<_>>()
+        };
+        assert!(names(Mode::Icount).contains("runc"));
+        assert!(!names(Mode::Wall).contains("runc"));
     }
 
     #[test]

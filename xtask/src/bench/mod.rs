@@ -128,7 +128,7 @@ fn measure(place: &Place, arguments: &Arguments, planned: &[Planned]) -> Result<
         linux: linux.as_ref(),
         ours: ours.as_ref(),
         out,
-        quick: arguments.quick,
+        quick: arguments.is_short(),
         reuse: arguments.reuse,
         limit: Duration::from_secs(if arguments.quick { 280 } else { 1_800 }),
     };

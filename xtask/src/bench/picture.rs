@@ -31,7 +31,7 @@ pub(crate) struct Panel {
 pub(crate) fn distributions(title: &str, x_name: &str, panels: &[Panel]) -> String {
     const HEIGHT: f64 = 150.0;
     let all = || panels.iter().flat_map(|panel| &panel.curves).flat_map(|(_, values)| values);
-    let low = all().copied().reduce(f64::min).unwrap_or(1.0).max(1.0).ln();
+    let low = all().copied().reduce(f64::min).unwrap_or(1.0).max(1.0).ln() - 0.1;
     let high = all().copied().fold(1.0, f64::max).ln().max(low + 0.01);
     let across = |x: f64| 130.0 + (x.max(1.0).ln() - low) / (high - low) * (WIDTH - 230.0);
     let bottom = 40.0 + HEIGHT * panels.len() as f64;
@@ -172,28 +172,38 @@ fn apart(names: &mut [(f64, &str, &str)]) {
 
 /// Horizontal bars of ratios; 1 is marked.
 pub(crate) fn bars(title: &str, values: &[(String, f64)]) -> String {
-    let height = 60.0 + 18.0 * values.len() as f64;
-    let most = values.iter().map(|(_, value)| *value).fold(1.5, f64::max);
-    let scale = (WIDTH - 320.0) / most;
-    let mut svg = open(title, height);
+    const LETTER: f64 = 6.6;
+    let longest = values.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let left = 46.0 + LETTER * longest as f64;
+    let bottom = 50.0 + 18.0 * values.len() as f64;
+    let most = values.iter().map(|(_, value)| *value).fold(1.0, f64::max);
+    let scale = (WIDTH - left - 70.0) / most;
+    let equal = left + scale;
+    let mut svg = open(title, bottom + 28.0);
     for (index, (name, value)) in values.iter().enumerate() {
         let y = 44.0 + 18.0 * index as f64;
         let colour = if *value <= 1.0 { COLOURS[3] } else { COLOURS[2] };
         let _ = writeln!(
             svg,
-            "<text x='210' y='{:.1}' text-anchor='end'>{name}</text><rect x='220' y='{y:.1}' width='{:.1}' height='13' fill='{colour}'/><text x='{:.1}' y='{:.1}'>{value:.2}</text>",
+            "<text x='{:.1}' y='{:.1}' text-anchor='end'>{name}</text><rect x='{left:.1}' y='{y:.1}' width='{:.1}' height='13' fill='{colour}'/>",
+            left - 10.0,
             y + 11.0,
-            value * scale,
-            226.0 + value * scale,
-            y + 11.0
+            value * scale
         );
     }
     let _ = writeln!(
         svg,
-        "<path d='M{:.1} 38V{:.1}' stroke='#444' stroke-dasharray='3'/>",
-        220.0 + scale,
-        height - 10.0
+        "<path d='M{equal:.1} 38V{bottom:.1}' stroke='#444' stroke-dasharray='3'/><text x='{equal:.1}' y='{:.1}' text-anchor='middle'>equal</text>",
+        bottom + 16.0
     );
+    // Above the line, with a rim that keeps them readable there.
+    for (index, (_, value)) in values.iter().enumerate() {
+        let (x, y) = (left + value * scale + 6.0, 55.0 + 18.0 * index as f64);
+        let _ = writeln!(
+            svg,
+            "<text x='{x:.1}' y='{y:.1}' stroke='white' stroke-width='4' paint-order='stroke'>{value:.2}</text>"
+        );
+    }
     svg + "</svg>\n"
 }
 
