@@ -57,7 +57,8 @@ pub use fake::{
 pub use percpu::{CpuCell, PerCpu};
 pub use types::{
     BootMemory, CpuId, DEVICE_VECTORS, FRAME_WORDS, Frame, FrameRange, Interrupt, Ipi, MAX_CPUS, MAX_RANGES,
-    MachineError, Message, Mode, PowerAction, REGISTERS, Reg, Roots, Table, Trigger, Vector, entry,
+    MachineError, Message, Mode, PowerAction, REGISTERS, Reg, Roots, Table, Trigger, Vector, count_until,
+    entry,
 };
 #[cfg(target_os = "none")]
 pub use x86::{

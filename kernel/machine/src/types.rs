@@ -1,6 +1,6 @@
 //! Types that both backends share: plain values, no behaviour of the machine.
 
-use crate::atomic::AtomicU64;
+use crate::atomic::{AtomicU64, Ordering};
 use kernel_abi::PAGE_SHIFT;
 
 /// Most CPUs the kernel drives.
@@ -16,6 +16,17 @@ pub const DEVICE_VECTORS: usize = 256;
 pub type CpuId = usize;
 /// A frame seen as words: page-table entries, slots or plain data.
 pub type Table = [AtomicU64; FRAME_WORDS];
+
+/// How many words at the beginning there are before one in which `bits` finds any; eight are looked at in one.
+#[inline(always)]
+pub fn count_until(words: &[AtomicU64], bits: impl Fn(u64) -> u64) -> u32 {
+    let found = |word: &AtomicU64| bits(word.load(Ordering::Acquire));
+    let (groups, _) = words.as_chunks::<8>();
+    let has_none = |group: &&[AtomicU64; 8]| group.iter().fold(0, |all, word| all | found(word)) == 0;
+    let passed = groups.iter().take_while(has_none).count() * 8;
+    let rest = words.get(passed..).unwrap_or_default();
+    (passed + rest.iter().take_while(|word| found(word) == 0).count()) as u32
+}
 
 /// Number of a 4 KiB frame of RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -44,15 +44,9 @@ impl Amounts {
     const fn array(self) -> [u64; RESOURCES] {
         [self.units, self.objects, self.slots, self.threads]
     }
-    const fn single(index: usize, amount: u64) -> Self {
-        let mut amounts = Self { units: 0, objects: 0, slots: 0, threads: 0 };
-        match index {
-            0 => amounts.units = amount,
-            1 => amounts.objects = amount,
-            2 => amounts.slots = amount,
-            _ => amounts.threads = amount,
-        }
-        amounts
+    fn single(index: usize, amount: u64) -> Self {
+        let of = |own| if index == own { amount } else { 0 };
+        Self { units: of(0), objects: of(1), slots: of(2), threads: of(3) }
     }
 }
 
@@ -125,6 +119,10 @@ impl Ledger {
 
     pub(super) fn discharge(&mut self, amounts: Amounts, parent: Option<&Ref<Domain>>) {
         for (index, (account, amount)) in self.accounts.iter_mut().zip(amounts.array()).enumerate() {
+            // Without any amount, what was drawn for nothing goes back.
+            if amount == 0 && amounts != Amounts::default() {
+                continue;
+            }
             debug_assert!(account.used >= amount, "more given back than was charged");
             account.used = account.used.saturating_sub(amount);
             let slack = account.drawn.saturating_sub(account.used);

@@ -8,7 +8,7 @@ use crate::{
 use kernel_machine::{Frame, object::Ref};
 
 /// Most frames that one slice takes out.
-const LIMIT: usize = 128;
+const LIMIT: usize = 64;
 /// Mark of a table's frame in the list.
 const TABLE: u32 = 1 << 31;
 

@@ -5,13 +5,13 @@ use super::{
     changes::Changes,
     entry::{DEVICE, PINNED, PageEntry},
     load, page, store,
-    tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, count_until, leaf_index, note},
+    tree::{LEAF_PAGES, Reach, WORDS_PER_UNIT, count_holes, leaf_index, note},
 };
 use kernel_abi::{
     Error,
     space::{Access, SpaceUse},
 };
-use kernel_machine::object::Work;
+use kernel_machine::{count_until, object::Work};
 
 /// What `zero` does beside leaving markers.
 #[derive(Clone, Copy, Debug)]
@@ -210,7 +210,8 @@ impl Space {
         while let Some(word) = words.get(done) {
             let old = load(word);
             if old.occupied() == 0 || old.has(DEVICE) {
-                let empty = count_until(words.get(done..).unwrap_or_default(), PageEntry::occupied);
+                let empty =
+                    count_until(words.get(done..).unwrap_or_default(), |word| PageEntry(word).occupied());
                 done += empty.max(1) as usize;
                 work.spend(1 + empty / WORDS_PER_UNIT);
                 continue;

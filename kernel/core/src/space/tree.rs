@@ -13,6 +13,7 @@ use kernel_abi::{Error, PAGE_SHIFT, PAGE_SIZE};
 use kernel_machine::{
     self as machine, FRAME_WORDS, Frame, Table,
     atomic::{AtomicU64, Ordering},
+    count_until,
     object::Work,
 };
 
@@ -63,18 +64,7 @@ pub(super) const fn leaf_index(page: u64) -> usize {
 /// How many words at the beginning are holes.
 pub(super) fn count_holes(words: &[AtomicU64]) -> u32 {
     const { assert!(PageEntry::HOLE.0 == 0) };
-    count_until(words, |entry| entry.0)
-}
-
-/// How many words at the beginning there are before one in which `bits` finds any; eight are looked at in one.
-#[inline(always)]
-pub(super) fn count_until(words: &[AtomicU64], bits: impl Fn(PageEntry) -> u64) -> u32 {
-    let found = |word: &AtomicU64| bits(PageEntry(word.load(Ordering::Relaxed)));
-    let (groups, _) = words.as_chunks::<8>();
-    let has_none = |group: &&[AtomicU64; 8]| group.iter().fold(0, |all, word| all | found(word)) == 0;
-    let passed = groups.iter().take_while(has_none).count() * 8;
-    let rest = words.get(passed..).unwrap_or_default();
-    (passed + rest.iter().take_while(|word| found(word) == 0).count()) as u32
+    count_until(words, |word| word)
 }
 
 /// Notes that words of a table may hold from now on what must be given back with the table: frames that are counted, or tables.

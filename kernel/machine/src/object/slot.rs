@@ -5,7 +5,7 @@ use super::{
     epoch::Entry,
 };
 use crate::atomic::{AtomicU64, Ordering};
-use crate::{FRAME_WORDS, Frame, frame_words, table};
+use crate::{FRAME_WORDS, Frame, frame_words, table, types::count_until};
 use core::{
     marker::PhantomData,
     mem,
@@ -61,8 +61,7 @@ impl SlotTable {
     /// How many slots from one on are empty.
     #[must_use]
     pub fn empty_from(self, index: usize) -> u32 {
-        let words = table(self.0).get(index..).unwrap_or_default();
-        words.iter().take_while(|word| word.load(Ordering::Acquire) == 0).count() as u32
+        count_until(table(self.0).get(index..).unwrap_or_default(), |word| word)
     }
     /// Fills an empty slot; gives the reference back if it is occupied.
     pub fn install(self, index: usize, object: AnyRef, rights: u16) -> Result<(), AnyRef> {
