@@ -2,7 +2,7 @@
 //!
 //! The daemon speaks to it over [`crate::channel::well_known::COMPARTMENTS`]; native clients call it with the same messages in a shared Space.
 
-use crate::{compartment::Spec, images::Digest};
+use crate::images::Digest;
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +37,9 @@ pub struct Create {
     pub budget: Budget,
     /// The tenant whose budget it shares with others; 0: none.
     pub tenant: u64,
-    /// What to run and how.
-    pub spec: Spec,
+    /// What to run and how: an encoded [`Spec`](crate::compartment::Spec), which the service hands over as it is.
+    #[serde(with = "serde_bytes")]
+    pub spec: Vec<u8>,
 }
 
 /// To the service.

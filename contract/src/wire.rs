@@ -4,10 +4,15 @@
 //! portions and gives whole messages.
 
 use alloc::vec::Vec;
-use serde::{Serialize, de::DeserializeOwned};
+use postcard::ser_flavors::Flavor;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Longest encoded message.
 pub const MAX_MESSAGE: usize = 1 << 20;
+/// Bytes of a length.
+const PREFIX: usize = size_of::<u32>();
+/// Bytes that most messages fit into.
+const USUAL: usize = 256;
 
 /// Why a byte stream is not a stream of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +28,54 @@ pub enum WireError {
 /// # Errors
 /// [`WireError::TooLong`] when the message is longer than [`MAX_MESSAGE`]; the buffer is then unchanged.
 pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), WireError> {
-    let body = postcard::to_allocvec(message).map_err(|_| WireError::Malformed)?;
-    let length = u32::try_from(body.len()).map_err(|_| WireError::TooLong(u32::MAX))?;
-    if body.len() > MAX_MESSAGE {
+    let start = out.len();
+    out.reserve(USUAL);
+    out.extend_from_slice(&[0; PREFIX]);
+    let written = postcard::serialize_with_flavor(message, Appended(out));
+    let length = out.len() - start - PREFIX;
+    let result = match u32::try_from(length) {
+        _ if written.is_err() => Err(WireError::Malformed),
+        Ok(length) if length as usize <= MAX_MESSAGE => Ok(length),
+        length => Err(WireError::TooLong(length.unwrap_or(u32::MAX))),
+    };
+    match (result, out.get_mut(start..start + PREFIX)) {
+        (Ok(length), Some(prefix)) => prefix.copy_from_slice(&length.to_le_bytes()),
+        _ => out.truncate(start),
+    }
+    result.map(|_| ())
+}
+
+/// A buffer that a message is appended to.
+struct Appended<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Appended<'_> {
+    type Output = ();
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes the message that bytes begin with, and how many bytes it takes; nothing if it is not whole.
+///
+/// # Errors
+/// As [`Decoder::next`].
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<Option<(T, usize)>, WireError> {
+    let Some((prefix, body)) = bytes.split_first_chunk::<PREFIX>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*prefix);
+    if length as usize > MAX_MESSAGE {
         return Err(WireError::TooLong(length));
     }
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&body);
-    Ok(())
+    let Some(body) = body.get(..length as usize) else { return Ok(None) };
+    let message = postcard::from_bytes(body).map_err(|_| WireError::Malformed)?;
+    Ok(Some((message, PREFIX + length as usize)))
 }
 
 /// Collects bytes until a message is whole. Holds at most one message and the portion being fed.
@@ -65,16 +110,11 @@ impl Decoder {
         reason = "messages of one stream may have several types, so it is no iterator"
     )]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, WireError> {
-        let rest = self.bytes.get(self.start..).unwrap_or_default();
-        let Some((prefix, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };
-        let length = u32::from_le_bytes(*prefix);
-        if length as usize > MAX_MESSAGE {
-            return Err(WireError::TooLong(length));
-        }
-        let Some(body) = body.get(..length as usize) else { return Ok(None) };
-        let message = postcard::from_bytes(body).map_err(|_| WireError::Malformed)?;
-        self.start = self.start.saturating_add(4 + length as usize);
-        Ok(Some(message))
+        let found = decode(self.bytes.get(self.start..).unwrap_or_default())?;
+        Ok(found.map(|(message, length)| {
+            self.start = self.start.saturating_add(length);
+            message
+        }))
     }
 
     /// Takes up to `limit` raw bytes that follow the last message (for payloads announced by a message).

@@ -12,15 +12,52 @@ use contract::compartment::{Mount, Spec};
 use core::cell::{Cell, RefCell};
 use kernel_abi::PAGE_SIZE;
 
-/// Mounts everything over the image's root.
+/// Mounts what every container has over the image's root.
 ///
 /// # Errors
 /// Of the image, or when memory is exhausted.
-pub fn furnish(
+pub fn mount_common(
     root: &Rc<Node>,
-    spec: &Spec,
     processes: &Rc<Processes>,
     terminals: &Rc<Terminals>,
+) -> Result<(), Errno> {
+    as_root(root, |walker| {
+        for (path, file_system) in [
+            (&b"/proc"[..], proc::proc_root(processes)),
+            (b"/sys", proc::sys_root(processes)),
+            (b"/dev", lower::devices(terminals)),
+        ] {
+            make_directories(walker, path)?.mount(file_system)?;
+        }
+        Ok(())
+    })
+}
+
+/// Adds what this container is to have.
+///
+/// # Errors
+/// Of the image, or when memory is exhausted.
+pub fn furnish(root: &Rc<Node>, spec: &Spec) -> Result<(), Errno> {
+    as_root(root, |walker| {
+        for (path, contents) in &spec.files {
+            write_file(walker, path, contents)?;
+        }
+        // The root's flag comes last: until then everything above is written.
+        for (index, mount) in spec.mounts.iter().enumerate() {
+            let device = lower::mount_number(index, mount.no_exec, mount.no_set_id);
+            mount_memory(walker, mount, device)?;
+        }
+        if let Some(directory) = root.directory() {
+            directory.set_read_only(spec.read_only);
+        }
+        Ok(())
+    })
+}
+
+/// Walks from a root with all rights.
+fn as_root(
+    root: &Rc<Node>,
+    walk: impl FnOnce(&Walker<'_>) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     let place = Place {
         root: RefCell::new(root.clone()),
@@ -28,26 +65,7 @@ pub fn furnish(
         mask: Cell::new(0),
     };
     let credentials = Credentials::new(0, 0, Vec::new());
-    let walker = Walker { place: &place, credentials: &credentials, start: None };
-    for (path, contents) in &spec.files {
-        write_file(&walker, path, contents)?;
-    }
-    for (path, file_system) in [
-        (&b"/proc"[..], proc::proc_root(processes)),
-        (b"/sys", proc::sys_root(processes)),
-        (b"/dev", lower::devices(terminals)),
-    ] {
-        make_directories(&walker, path)?.mount(file_system)?;
-    }
-    // The root's flag comes last: until then everything above is written.
-    for (index, mount) in spec.mounts.iter().enumerate() {
-        let device = lower::mount_number(index, mount.no_exec, mount.no_set_id);
-        mount_memory(&walker, mount, device)?;
-    }
-    if let Some(directory) = root.directory() {
-        directory.set_read_only(spec.read_only);
-    }
-    Ok(())
+    walk(&Walker { place: &place, credentials: &credentials, start: None })
 }
 
 fn mount_memory(walker: &Walker<'_>, mount: &Mount, device: u64) -> Result<(), Errno> {

@@ -4,12 +4,12 @@
 extern crate alloc;
 
 use alloc::{format, rc::Rc, vec::Vec};
-use contract::{compartment::Spec, wire::Decoder};
+use contract::{compartment::Spec, wire};
 use core::cell::{Cell, RefCell};
 use personality::{
-    file::layers::Layers,
+    file::{Node, layers::Layers},
     file_system,
-    machine::layer::Layer,
+    machine::{Shared, layer::Layer},
     session::{self, Session},
     system::{SYSTEM, System, Terminals, time},
     task::Processes,
@@ -17,7 +17,7 @@ use personality::{
 use rt::{
     Notification, Space,
     port::{Port, Side},
-    startup,
+    startup, template,
 };
 
 /// Pages that the personality keeps for itself where memory is limited: it must be able to end processes when programs have taken all there is.
@@ -33,21 +33,25 @@ fn main() {
 
 fn run() -> Result<(), &'static str> {
     let block = startup::block().ok_or("there is no start-up block")?;
-    let mut decoder = Decoder::new();
-    decoder.feed(&block.payload);
-    let spec: Spec = decoder.next().ok().flatten().ok_or("the spec is malformed")?;
+    if template::is_wanted() {
+        let prepared = prepare()?;
+        prepared.layers.forget_windows();
+        PREPARED.set(prepared);
+        template::rest()
+    }
+    let (spec, _): (Spec, _) =
+        wire::decode(block.payload).ok().flatten().ok_or("the spec is malformed")?;
     if spec.budget.memory.is_some() {
         rt::heap::keep_reserve(RESERVE).map_err(|_| "the memory limit is too low")?;
     }
     time::set_epoch(spec.epoch_nanoseconds.saturating_sub(rt::clock::since_boot()));
-    let root = open_layers()
-        .map_err(|_| "a layer is no EROFS image")?
-        .root()
-        .map_err(|_| "a layer is broken")?;
-    let processes = Rc::new(Processes::default());
-    let terminals = Rc::new(Terminals::default());
-    file_system::furnish(&root, &spec, &processes, &terminals)
-        .map_err(|_| "the file systems cannot be set up")?;
+    let prepared = PREPARED.take().map_or_else(prepare, Ok)?;
+    let Prepared { root, processes, terminals, .. } = prepared;
+    if prepared.has_made_folders {
+        // A template does not know the time of day.
+        root.touch_modified();
+    }
+    file_system::furnish(&root, &spec).map_err(|_| "the file systems cannot be set up")?;
     let notification = startup::capability("port.notification").map(Notification);
     let waits = spec.wait_for_start;
     SYSTEM.set(System {
@@ -86,6 +90,31 @@ fn run() -> Result<(), &'static str> {
             None => rt::thread::park(),
         }
     }
+}
+
+/// What depends on the layers alone.
+struct Prepared {
+    layers: Rc<Layers>,
+    /// Mount points that the image lacks.
+    has_made_folders: bool,
+    root: Rc<Node>,
+    processes: Rc<Processes>,
+    terminals: Rc<Terminals>,
+}
+
+/// What a template has prepared for those that begin with its memory.
+static PREPARED: Shared<Prepared> = Shared::new();
+
+/// Prepares what every container of these layers has. Nothing here may ask for randomness or for objects of the kernel: see [`rt::template`].
+fn prepare() -> Result<Prepared, &'static str> {
+    let layers = open_layers().map_err(|_| "a layer is no EROFS image")?;
+    let root = layers.root().map_err(|_| "a layer is broken")?;
+    let (processes, terminals) = (Rc::default(), Rc::default());
+    let before = root.meta().modified;
+    file_system::mount_common(&root, &processes, &terminals)
+        .map_err(|_| "the file systems cannot be mounted")?;
+    let has_made_folders = root.meta().modified != before;
+    Ok(Prepared { layers, has_made_folders, root, processes, terminals })
 }
 
 /// The layers by their names, lowest first.

@@ -1,8 +1,8 @@
 //! The heap: small blocks by size classes, cut one after the other from pages that all classes share; runs of pages by a buddy system.
 //!
 //! Frames are asked for when the heap grows, not when memory is touched: a program at its limit gets a failed allocation, never a fault. One byte per page
-//! says whether a run begins there and is free. Large runs that become free give their frames back. A program that has just begun has touched two
-//! pages: the table grows down from where the pages begin, so that one page-table page serves both, and every static is zero at first.
+//! says whether a run begins there and is free. Large runs that become free give their frames back. A program that has just begun has touched few
+//! pages: those of the first pages lie among the statics, which are zero at first, and the table of the rest grows down from where the pages begin.
 //!
 //! ```text
 //! HEAP                      table: a byte for each page of the rest, from its end down
@@ -17,12 +17,12 @@ use crate::{
 use core::{
     alloc::{GlobalAlloc, Layout},
     ptr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, Ordering},
 };
 use kernel_abi::{
-    PAGE_SHIFT, PAGE_SIZE,
+    Error, PAGE_SHIFT, PAGE_SIZE,
     layout::{HOME_BASE, home},
-    space::{Access, PageState},
+    space::Access,
 };
 
 /// Bytes of the table.
@@ -33,6 +33,8 @@ const PAGES: u64 = home::HEAP + TABLE;
 const ORDERS: usize = 21;
 /// Order of the runs that the heap grows by: a quarter of what it has, between these.
 const GROWTH: (usize, usize) = (2, 4);
+/// The least of them where a template's memory was the beginning: a short life needs little more.
+const GROWTH_AFTER_TEMPLATE: usize = 1;
 /// Runs of this order and above give their frames back when they are free.
 const RETURNED: usize = 6;
 /// Sizes of small blocks.
@@ -62,6 +64,12 @@ struct Heap {
     reserve: (u64, u64),
 }
 
+/// Pages of the first thread's stack that a program with a reserve has.
+const STACK_PAGES: u64 = 4;
+/// The program began with a template's memory, or is the template about to rest.
+static IS_COPIED: AtomicBool = AtomicBool::new(false);
+/// A reserve was taken.
+static HAS_RESERVE: AtomicBool = AtomicBool::new(false);
 /// The reserve is given up.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
 
@@ -93,23 +101,48 @@ pub fn keep_reserve(pages: u64) -> Result<()> {
     let offset = view::reserve(pages)?;
     fill(offset, pages).inspect_err(|_| view::give_back(offset, pages))?;
     HEAP.lock().reserve = (offset, pages);
+    HAS_RESERVE.store(true, Ordering::Relaxed);
     Ok(())
 }
 
-/// Gives the pages of the program's data that nothing has touched yet their frames.
+/// Gives the pages of the program's data that nothing has written yet frames of their own, those of the heap that a template has written, and
+/// the upper end of the first thread's stack.
 fn populate_data() -> Result<()> {
-    let home = startup::home_space();
     let (start, end) = arch::data_bounds();
-    let first = (start - HOME_BASE) & !(PAGE_SIZE - 1);
-    for offset in (first..end - HOME_BASE).step_by(PAGE_SIZE as usize) {
-        let is_untouched =
-            home.query(offset, 1).is_ok_and(|(_, word)| word & 0xff == PageState::Zero as u64);
-        if is_untouched {
-            home.unmap(offset, 1)?;
-            fill(offset, 1)?;
+    let (top, table) = {
+        let heap = HEAP.lock();
+        (heap.top as u64, heap.table_pages)
+    };
+    let data = ((start - HOME_BASE) >> PAGE_SHIFT, (end - HOME_BASE).div_ceil(PAGE_SIZE));
+    let heap = ((PAGES >> PAGE_SHIFT) - table, (PAGES >> PAGE_SHIFT) + top);
+    let stack_end = home::STACK_TOP >> PAGE_SHIFT;
+    for (first, end) in [data, heap, (stack_end - STACK_PAGES, stack_end)] {
+        for page in first..end {
+            let offset = page << PAGE_SHIFT;
+            // What is a hole was skipped or given back.
+            let touched = startup::home_space().resolve(offset, 1, Access::READ | Access::WRITE);
+            if !matches!(touched, Ok(()) | Err(Error::Hole)) {
+                return touched;
+            }
         }
     }
     Ok(())
+}
+
+/// Whether the program keeps one.
+pub(crate) fn has_reserve() -> bool {
+    HAS_RESERVE.load(Ordering::Relaxed)
+}
+
+/// Gives the frames of free pages at the end back.
+pub(crate) fn trim() {
+    HEAP.lock().trim();
+    IS_COPIED.store(true, Ordering::Relaxed);
+}
+
+/// Whether the program began with a template's memory.
+pub(crate) fn is_copied() -> bool {
+    IS_COPIED.load(Ordering::Relaxed)
 }
 
 /// Whether the reserve is given up and cannot be had again yet: whoever can do without memory should.
@@ -135,7 +168,13 @@ fn page_of(address: usize) -> usize {
     address.wrapping_sub((HOME_BASE + PAGES) as usize) >> PAGE_SHIFT
 }
 
+/// Marks of the first pages.
+static FIRST_MARKS: [AtomicU8; 64] = [const { AtomicU8::new(0) }; 64];
+
 fn mark(page: usize) -> *mut u8 {
+    if let Some(mark) = FIRST_MARKS.get(page) {
+        return mark.as_ptr();
+    }
     ptr::with_exposed_provenance_mut((HOME_BASE + PAGES) as usize - 1 - page)
 }
 
@@ -156,6 +195,32 @@ fn fill(offset: u64, pages: u64) -> Result<()> {
 }
 
 impl Heap {
+    /// Pages that have a mark.
+    fn marked_pages(&self) -> u64 {
+        (self.table_pages * PAGE_SIZE).max(FIRST_MARKS.len() as u64)
+    }
+
+    /// Gives the frames of free pages at the top back, so that whoever begins with this memory grows it by pages that are zero.
+    fn trim(&mut self) {
+        let is_last = |top: usize, order: usize| {
+            // SAFETY: every page below the top has a mark.
+            top >> order << order == top
+                && unsafe { mark(top - (1 << order)).read() } == FREE | order as u8
+        };
+        while let Some(order) =
+            (0..ORDERS).find(|order| self.top >> order > 0 && is_last(self.top, *order))
+        {
+            let page = self.top - (1 << order);
+            self.unlink(page, order);
+            let offset = PAGES + ((page as u64) << PAGE_SHIFT);
+            if startup::home_space().unmap(offset, 1 << order).is_err() {
+                self.link(page, order);
+                return;
+            }
+            self.top = page;
+        }
+    }
+
     /// Takes a run of an order.
     fn take_run(&mut self, order: usize) -> Option<usize> {
         let found = (order..ORDERS)
@@ -195,13 +260,14 @@ impl Heap {
     /// Adds pages at the top.
     fn grow(&mut self, order: usize) -> Option<usize> {
         let quarter = (self.top / 4).checked_ilog2().map_or(0, |order| order as usize);
-        let size = order.max(quarter.clamp(GROWTH.0, GROWTH.1));
+        let least = if is_copied() { GROWTH_AFTER_TEMPLATE } else { GROWTH.0 };
+        let size = order.max(quarter.clamp(least, GROWTH.1));
         let page = self.top.max(1).next_multiple_of(1 << size);
         let end = page.checked_add(1 << size)?;
         if PAGES + ((end as u64) << PAGE_SHIFT) > home::HEAP_END || end as u64 > TABLE {
             return None;
         }
-        while self.table_pages * PAGE_SIZE < end as u64 {
+        while self.marked_pages() < end as u64 {
             let place = PAGES - (self.table_pages + 1) * PAGE_SIZE;
             if fill(place, 1).is_err() {
                 self.give_reserve_up()?;
@@ -237,8 +303,7 @@ impl Heap {
     fn take_top(&mut self, order: usize) -> Option<usize> {
         let page = self.top.max(1).next_multiple_of(1 << order);
         let end = page.checked_add(1 << order)?;
-        if PAGES + ((end as u64) << PAGE_SHIFT) > home::HEAP_END
-            || end as u64 > self.table_pages * PAGE_SIZE
+        if PAGES + ((end as u64) << PAGE_SHIFT) > home::HEAP_END || end as u64 > self.marked_pages()
         {
             return None;
         }

@@ -25,6 +25,7 @@ pub mod slots;
 mod start;
 pub mod startup;
 pub mod sync;
+pub mod template;
 pub mod thread;
 pub mod view;
 

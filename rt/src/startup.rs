@@ -3,7 +3,7 @@
 //! Decoded once, before the program begins. Root has none.
 
 use crate::slots;
-use alloc::{boxed::Box, string::String};
+use alloc::boxed::Box;
 use contract::startup::Startup;
 use core::{
     ptr,
@@ -14,7 +14,7 @@ use kernel_abi::{
     layout::{HOME_BASE, home},
 };
 
-static BLOCK: AtomicPtr<Startup> = AtomicPtr::new(ptr::null_mut());
+static BLOCK: AtomicPtr<Startup<'static>> = AtomicPtr::new(ptr::null_mut());
 
 /// Reads the block. `argument` is its length, 0 if there is none.
 #[cfg_attr(
@@ -27,10 +27,8 @@ pub(crate) fn read(argument: u64) {
     }
     let start = ptr::with_exposed_provenance::<u8>((HOME_BASE + home::STARTUP) as usize);
     // SAFETY: the creator maps the block read-only before it starts the program with the block's length.
-    let bytes = unsafe { core::slice::from_raw_parts(start, argument as usize) };
-    let mut decoder = contract::wire::Decoder::new();
-    decoder.feed(bytes);
-    if let Ok(Some(block)) = decoder.next::<Startup>() {
+    let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(start, argument as usize) };
+    if let Ok(Some((block, _))) = contract::wire::decode::<Startup<'_>>(bytes) {
         slots::set_first(block.first_free_slot);
         BLOCK.store(Box::into_raw(Box::new(block)), Ordering::Release);
     }
@@ -38,7 +36,7 @@ pub(crate) fn read(argument: u64) {
 
 /// The block.
 #[must_use]
-pub fn block() -> Option<&'static Startup> {
+pub fn block() -> Option<&'static Startup<'static>> {
     // SAFETY: the pointer is null or comes from a box that is never freed.
     unsafe { BLOCK.load(Ordering::Acquire).as_ref() }
 }
@@ -46,23 +44,23 @@ pub fn block() -> Option<&'static Startup> {
 /// The program's name.
 #[must_use]
 pub fn program() -> &'static str {
-    block().map_or("root", |block| block.program.as_str())
+    block().map_or("root", |block| block.program)
 }
 
 /// The slot of a capability by name.
 #[must_use]
 pub fn capability(name: &str) -> Option<Slot> {
-    block()?.capabilities.iter().find(|(known, _)| known == name).map(|(_, slot)| *slot)
+    block()?.capabilities.iter().find(|(known, _)| *known == name).map(|(_, slot)| *slot)
 }
 
 /// A number by name.
 #[must_use]
 pub fn value(name: &str) -> Option<u64> {
-    block()?.values.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    block()?.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
 }
 
 /// Names of all capabilities and their slots.
-pub fn capabilities() -> impl Iterator<Item = &'static (String, Slot)> {
+pub fn capabilities() -> impl Iterator<Item = &'static (&'static str, Slot)> {
     block().into_iter().flat_map(|block| block.capabilities.iter())
 }
 

@@ -10,7 +10,7 @@
 //! end - 64       the block
 //! ```
 
-use crate::{Domain, Result, Space, Thread, arch, startup, sync::SpinLock, view};
+use crate::{Domain, Result, Space, Thread, arch, heap, startup, sync::SpinLock, view};
 use alloc::boxed::Box;
 use core::{
     fmt, ptr,
@@ -31,8 +31,11 @@ const BLOCK: u64 = STACK_SIZE - arch::BLOCK_SIZE as u64;
 const STATE: u64 = STACK_SIZE - PAGE_SIZE;
 /// Offset of the stack's lowest byte.
 pub(crate) const STACK: u64 = PAGE_SIZE;
-/// Pages at the end that have frames from the beginning, the state page among them.
+/// Pages at the end that have frames from the beginning, the state page among them: in a program that keeps a reserve, as many as it ever needs; in
+/// one that began with a template's memory, as few as it needs for a short life.
 const POPULATED: u64 = 3;
+const POPULATED_WITH_RESERVE: u64 = 4;
+const POPULATED_AFTER_TEMPLATE: u64 = 2;
 /// State of a thread that has ended, as the kernel tells it.
 const DEAD: u64 = 3;
 /// Stacks kept for further threads.
@@ -288,9 +291,14 @@ fn make_stack() -> Result<u64> {
 
 fn fill_stack(home: Space, base: u64) -> Result<()> {
     let access = Access::READ | Access::WRITE;
-    let top = STACK_SIZE - POPULATED * PAGE_SIZE;
+    let populated = match (heap::has_reserve(), heap::is_copied()) {
+        (true, _) => POPULATED_WITH_RESERVE,
+        (false, true) => POPULATED_AFTER_TEMPLATE,
+        (false, false) => POPULATED,
+    };
+    let top = STACK_SIZE - populated * PAGE_SIZE;
     home.zero(base + STACK, (top - STACK) / PAGE_SIZE, access, 0)?;
-    home.zero(base + top, POPULATED, access, POPULATE)
+    home.zero(base + top, populated, access, POPULATE)
 }
 
 fn keep_stack(base: u64) {

@@ -147,6 +147,16 @@ impl View {
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
         Ok(())
     }
+    /// Makes its first bytes zero; it must have been mapped writable.
+    ///
+    /// # Errors
+    /// `BadArgument` when there are fewer.
+    pub fn clear(&self, length: usize) -> Result<()> {
+        self.check(0, length)?;
+        // SAFETY: the range is inside the view.
+        unsafe { self.pointer().write_bytes(0, length) };
+        Ok(())
+    }
     fn check(&self, at: usize, length: usize) -> Result<()> {
         let end = at.checked_add(length).filter(|end| *end <= self.length());
         end.map(|_| ()).ok_or(Error::BadArgument)

@@ -176,7 +176,9 @@ impl Client {
             working_directory: b"/".to_vec(),
             ..ProcessSpec::default()
         };
-        let spec = Spec { hostname: "bench".into(), process, ..Spec::default() };
+        let mut spec = Vec::new();
+        wire::encode(&Spec { hostname: "bench".into(), process, ..Spec::default() }, &mut spec)
+            .map_err(|_| Failure("a spec cannot be encoded".into()))?;
         let create = Create {
             tenant: 0,
             id,
@@ -196,7 +198,12 @@ impl Client {
         let mut gone: Vec<Option<u64>> = alloc::vec![None; created.len()];
         let end = clock::deadline_in(PATIENCE);
         let mut is_late = false;
-        while gone.contains(&None) {
+        // Some may have closed while another was waited for.
+        for (place, compartment) in gone.iter_mut().zip(created) {
+            *place = self.desk.is_closed(compartment.channel).then(clock::now);
+        }
+        let mut left = gone.iter().filter(|gone| gone.is_none()).count();
+        while left > 0 {
             match self.deaths.wait(DIED, if is_late { u64::MAX } else { end }) {
                 Ok(_) | Err(rt::Error::Kicked) => {}
                 Err(rt::Error::TimedOut) => {
@@ -210,10 +217,13 @@ impl Client {
                 }
                 Err(error) => return Err(error.into()),
             }
-            for (place, compartment) in gone.iter_mut().zip(created) {
-                if place.is_none() && self.desk.is_closed(compartment.channel) {
+            // Only those that closed since the last look: what is measured is not how long the list of the others is.
+            while let Some(channel) = self.desk.take_closed() {
+                let place = created.iter().position(|created| created.channel == channel);
+                if let Some(place @ None) = place.and_then(|place| gone.get_mut(place)) {
                     // Not a time from before the look: on another CPU one may begin and end meanwhile.
                     *place = Some(clock::now());
+                    left -= 1;
                 }
             }
         }

@@ -68,6 +68,8 @@ struct State {
     heard: BTreeMap<u32, Heard>,
     /// By the bit that they ring.
     open: BTreeMap<u32, Vec<Conversation>>,
+    /// Channels that were closed, until somebody looks.
+    closed: Vec<u32>,
     buffer: Vec<u8>,
     next: u32,
 }
@@ -101,6 +103,11 @@ impl Desk {
     /// Whether the compartment behind a channel is gone.
     pub(crate) fn is_closed(&self, channel: u32) -> bool {
         self.state.lock().heard.get(&channel).is_none_or(|heard| heard.is_closed)
+    }
+
+    /// A channel that was closed and not yet told of.
+    pub(crate) fn take_closed(&self) -> Option<u32> {
+        self.state.lock().closed.pop()
     }
 
     /// Whether the first process of the compartment behind a channel has begun.
@@ -177,7 +184,10 @@ impl State {
 
     /// Reads what has come through the ports whose bits are set.
     fn hear(&mut self, bits: u64) {
-        for bit in (0..BITS).filter(|bit| bits & 1 << bit != 0) {
+        let mut left = bits;
+        while left != 0 {
+            let bit = left.trailing_zeros();
+            left &= left - 1;
             let ringers = self.open.get_mut(&bit).into_iter().flatten();
             // The bit is rung by idle ones too, which cost no more than this look.
             for conversation in ringers.filter(|conversation| conversation.has_work()) {
@@ -191,6 +201,7 @@ impl State {
     fn close(&mut self, channel: u32) {
         let Some(heard) = self.heard.get_mut(&channel) else { return };
         heard.is_closed = true;
+        self.closed.push(channel);
         let Some(ringers) = self.open.get_mut(&(channel % BITS)) else { return };
         let place = ringers.iter().position(|conversation| conversation.channel == channel);
         if let Some(mut conversation) = place.map(|place| ringers.swap_remove(place)) {

@@ -18,6 +18,7 @@ use contract::{
     compartment::WindowSize,
     compartments::{Budget, Create, Death, Refusal, Request, Response},
     images::Digest,
+    wire,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
@@ -100,6 +101,9 @@ impl Daemon {
         client: StartClient,
     ) -> Result<(), DaemonError> {
         let record = container.record();
+        let mut spec = Vec::new();
+        wire::encode(&spec::personality(&record, client.size), &mut spec)
+            .map_err(ServiceError::from)?;
         let compartment = self.new_compartment();
         let channel = machine.new_channel();
         let (begin, begun) = oneshot::channel();
@@ -121,7 +125,7 @@ impl Daemon {
             layers,
             tenant,
             budget: record.config.budget.budget(),
-            spec: spec::personality(&record, client.size),
+            spec,
         });
         let answer = machine.compartments.call(&request).await;
         let failure = match answer {

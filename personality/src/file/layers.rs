@@ -49,6 +49,11 @@ impl Layers {
         Ok(Rc::new(Self { images, linked: RefCell::new(BTreeMap::new()) }))
     }
 
+    /// Says that nothing of the layers is mapped, see [`Layer::forget_windows`].
+    pub fn forget_windows(&self) {
+        self.images.iter().for_each(|image| image.source().forget_windows());
+    }
+
     fn image(&self, layer: usize) -> Result<&Image<Layer>, Errno> {
         self.images.get(layer).ok_or(Errno::EUCLEAN)
     }

@@ -67,6 +67,11 @@ impl Layer {
         Some(unsafe { core::slice::from_raw_parts(start, length) })
     }
 
+    /// Says that nothing is mapped: in what begins with this program's memory, nothing is.
+    pub fn forget_windows(&self) {
+        self.mapped.borrow_mut().fill(0);
+    }
+
     fn ensure(&self, window: u64) -> Option<()> {
         let mut mapped = self.mapped.borrow_mut();
         let word = mapped.get_mut((window / 64) as usize)?;

@@ -41,6 +41,12 @@ impl<T> Shared<T> {
         // SAFETY: the lock is held.
         unsafe { *self.value.get() = Some(value) };
     }
+    /// Takes the value out again, if it is set.
+    pub fn take(&self) -> Option<T> {
+        let _guard = self.lock.lock();
+        // SAFETY: the lock is held.
+        unsafe { (*self.value.get()).take() }
+    }
     /// Uses the value; `None` before it is set.
     #[inline]
     pub fn with<R>(&self, use_value: impl FnOnce(&mut T) -> R) -> Option<R> {

@@ -7,8 +7,8 @@ use alloc::{
     vec::Vec,
 };
 use contract::{
-    compartments::{Create, Refusal},
-    images, wire,
+    compartments::{Budget, Create, Refusal},
+    images,
 };
 use rt::{
     Domain, Error, Gate, Notification,
@@ -16,6 +16,8 @@ use rt::{
     launch::Launch,
     message::{Message, Received},
     module::Module,
+    object::Limits,
+    template::{Memory, Preparing},
 };
 
 /// Most layers.
@@ -24,6 +26,11 @@ const MAX_LAYERS: usize = 128;
 const MAX_SPEC: usize = 56 * 1024;
 /// Bit of a compartment's Notification that its port's other side rings.
 const PORT_BIT: u64 = 1;
+
+/// What a personality that becomes a template may take: 4 MiB.
+const TEMPLATE: Limits = Limits { frames: 1024, objects: 64, slots: 256, threads: 2 };
+/// Thousandths of a CPU that it gets.
+const TEMPLATE_CPU: u64 = 250;
 
 /// What compartments are made with.
 pub(crate) struct Workshop {
@@ -46,7 +53,7 @@ pub(crate) struct Compartment {
     /// The tenant it is in; 0: none.
     pub(crate) tenant: u64,
     /// Its limits.
-    pub(crate) budget: contract::compartments::Budget,
+    pub(crate) budget: Budget,
     /// It was destroyed on request.
     pub(crate) is_destroyed: bool,
     /// Its threads have stopped.
@@ -80,10 +87,11 @@ impl Workshop {
         self.domain
     }
 
-    /// Makes a compartment under a Domain; its death signals `bit` of a Notification.
+    /// Makes a compartment under a Domain, perhaps with a template's memory; its death signals `bit` of a Notification.
     pub(crate) fn create(
         &self,
         create: &Create,
+        memory: Option<&Memory>,
         parent: Domain,
         notification: Notification,
         bit: u64,
@@ -93,18 +101,13 @@ impl Workshop {
         }
         budget::check(&create.budget)?;
         let limits = budget::limits(&create.budget)?;
-        let mut spec = Vec::new();
-        wire::encode(&create.spec, &mut spec)
-            .map_err(|_| Refusal::BadSpec("it cannot be encoded".to_string()))?;
-        if spec.len() > MAX_SPEC {
-            return Err(Refusal::BadSpec(format!(
-                "it has {} bytes, more than {MAX_SPEC}",
-                spec.len()
-            )));
+        if create.spec.len() > MAX_SPEC {
+            let length = create.spec.len();
+            return Err(Refusal::BadSpec(format!("it has {length} bytes, more than {MAX_SPEC}")));
         }
         let domain = parent.create(limits).map_err(refused)?;
         let mut names = Vec::new();
-        let made = self.furnish(create, domain, spec, &mut names, notification, bit);
+        let made = self.furnish(create, memory, domain, &mut names, notification, bit);
         if let Err(refusal) = made {
             let _ = domain.destroy();
             return Err(refusal);
@@ -125,21 +128,58 @@ impl Workshop {
     fn furnish(
         &self,
         create: &Create,
+        memory: Option<&Memory>,
         domain: Domain,
-        spec: Vec<u8>,
         names: &mut Vec<String>,
         notification: Notification,
         bit: u64,
     ) -> Result<(), Refusal> {
         budget::schedule(domain, &create.budget)?;
+        let mut note = |name: &str| names.push(name.to_string());
+        let mut launch = self.launch(domain, &create.layers, &mut note)?;
+        if let Some(memory) = memory {
+            launch.begin_with(memory);
+        }
+        if create.channel != 0 {
+            self.connect(create.channel, &mut launch, &mut note)?;
+        }
+        launch.payload(create.spec.clone());
+        let begun = domain.watch(notification, bit).and_then(|()| launch.start()).map_err(refused);
+        if begun.is_err() && create.channel != 0 {
+            self.close(create.channel);
+        }
+        begun
+    }
+
+    /// Lets a personality prepare itself from the layers of a compartment, to become a template.
+    pub(crate) fn prepare(&self, create: &Create) -> Result<Preparing, Refusal> {
+        let domain = self.domain.create(TEMPLATE).map_err(refused)?;
+        let budget = Budget { cpu_millis: Some(TEMPLATE_CPU), ..Budget::default() };
+        let begun = budget::schedule(domain, &budget)
+            .and_then(|()| self.launch(domain, &create.layers, &mut |_| ()));
+        match begun {
+            Ok(launch) => launch.prepare().map_err(refused),
+            Err(refusal) => {
+                let _ = domain.destroy();
+                Err(refusal)
+            }
+        }
+    }
+
+    /// A personality that holds the layers.
+    fn launch(
+        &self,
+        domain: Domain,
+        layers: &[images::Digest],
+        note: &mut impl FnMut(&str),
+    ) -> Result<Launch<'_>, Refusal> {
         let image = self
             .module
             .program("personality")
             .ok_or(Refusal::BadSpec("there is no personality".to_string()))?;
         let mut launch = Launch::new(domain, "personality", image);
-        let mut note = |name: &str| names.push(name.to_string());
-        ["domain", "home", "thread"].into_iter().for_each(&mut note);
-        for (index, digest) in create.layers.iter().enumerate() {
+        ["domain", "home", "thread"].into_iter().for_each(&mut *note);
+        for (index, digest) in layers.iter().enumerate() {
             let (slot, length) = self.open_layer(digest)?;
             let name = format!("layer.{index}");
             let granted = launch.grant(&name, slot, Rights::MAP_READ | Rights::MAP_EXECUTE);
@@ -148,16 +188,8 @@ impl Workshop {
             note(&name);
             launch.value(&name, length);
         }
-        launch.value("layers", create.layers.len() as u64);
-        if create.channel != 0 {
-            self.connect(create.channel, &mut launch, &mut note)?;
-        }
-        launch.payload(spec);
-        let begun = domain.watch(notification, bit).and_then(|()| launch.start()).map_err(refused);
-        if begun.is_err() && create.channel != 0 {
-            self.close(create.channel);
-        }
-        begun
+        launch.value("layers", layers.len() as u64);
+        Ok(launch)
     }
 
     /// A layer's frozen Space and its length in bytes.

@@ -11,6 +11,7 @@ mod channel;
 mod compartment;
 mod native;
 mod registry;
+mod template;
 mod tenant;
 
 use channel::Channel;

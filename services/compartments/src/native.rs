@@ -4,7 +4,7 @@ use crate::registry::Registry;
 use alloc::vec::Vec;
 use contract::{
     compartments::{Refusal, Request, Response, call},
-    wire::{self, Decoder},
+    wire,
 };
 use rt::{
     Domain, Notification, Space,
@@ -55,9 +55,7 @@ fn read(view: &View) -> Option<Request> {
     let length = length.checked_add(prefix.len()).filter(|length| *length <= view.length())?;
     let mut bytes = alloc::vec![0; length];
     view.read(0, &mut bytes).ok()?;
-    let mut decoder = Decoder::new();
-    decoder.feed(&bytes);
-    decoder.next().ok().flatten()
+    wire::decode(&bytes).ok().flatten().map(|(request, _)| request)
 }
 
 /// A capability of our own for a received Notification.

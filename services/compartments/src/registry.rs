@@ -3,6 +3,7 @@
 use crate::{
     budget,
     compartment::{Compartment, Workshop},
+    template::Templates,
     tenant::Tenant,
 };
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -32,6 +33,7 @@ pub(crate) struct Registry {
     notification: Notification,
     living: BTreeMap<u64, Compartment>,
     tenants: BTreeMap<u64, Tenant>,
+    templates: Templates,
 }
 
 impl Registry {
@@ -42,6 +44,7 @@ impl Registry {
             notification,
             living: BTreeMap::new(),
             tenants: BTreeMap::new(),
+            templates: Templates::default(),
         })
     }
 
@@ -122,15 +125,16 @@ impl Registry {
         }
         let begun = clock::now();
         let (parent, bit) = (self.parent(create.tenant)?, 2 * (create.id % GROUPS));
-        let made = self.workshop.create(create, parent, self.notification, bit);
+        let memory = self.templates.find(&create.layers, self.workshop.domain());
+        let made = self.workshop.create(create, memory, parent, self.notification, bit);
         let compartment = made.map_err(|refusal| match refusal {
             Refusal::OutOfMemory if create.tenant != 0 => Refusal::TenantExhausted,
             refusal => refusal,
         })?;
         self.living.insert(create.id, compartment);
-        Ok(Response::Created {
-            nanoseconds: clock::nanoseconds(clock::now().saturating_sub(begun)),
-        })
+        let nanoseconds = clock::nanoseconds(clock::now().saturating_sub(begun));
+        self.templates.note(create, &self.workshop);
+        Ok(Response::Created { nanoseconds })
     }
 
     fn destroy(&mut self, id: u64) -> Result<Response, Refusal> {
@@ -167,6 +171,7 @@ impl Registry {
                 gone.push(*id);
             }
         }
+        self.templates.advance(self.workshop.domain());
         gone.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 

@@ -31,6 +31,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("memory", memory::run),
     ("micro", micro::run),
     ("profile", start::profile),
+    ("profile-burst", start::profile_burst),
     ("profile-idle", idle::profile),
     ("start", start::run),
     ("tools", tools::run),

@@ -38,6 +38,11 @@ pub(super) fn profile(bench: &mut Bench) -> Result<(), Failure> {
     starts(bench, "compartment.seq", 1, 4, 3)
 }
 
+/// The same for eight at once.
+pub(super) fn profile_burst(bench: &mut Bench) -> Result<(), Failure> {
+    starts(bench, "compartment.par8", 8, 4, 3)
+}
+
 /// One size of starts at once, as often as on the Linux side.
 pub(super) fn burst(bench: &mut Bench) -> Result<(), Failure> {
     starts(bench, "compartment.par64", 64, 5, 1)

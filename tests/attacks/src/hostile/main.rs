@@ -120,7 +120,7 @@ pub(crate) fn port() -> Option<Board> {
 /// What this compartment was asked to be.
 fn role() -> Option<String> {
     let mut decoder = Decoder::new();
-    decoder.feed(&startup::block()?.payload);
+    decoder.feed(startup::block()?.payload);
     let spec = decoder.next::<Spec>().ok()??;
     String::from_utf8(spec.process.arguments.into_iter().next()?).ok()
 }

@@ -155,7 +155,9 @@ impl Client {
         let channel = FIRST_COMPARTMENT + u32::try_from(id).unwrap_or(0);
         let arguments = alloc::vec![role.as_bytes().to_vec()];
         let process = ProcessSpec { arguments, ..ProcessSpec::default() };
-        let spec = Spec { process, ..Spec::default() };
+        let mut spec = Vec::new();
+        // It is far shorter than a message may be.
+        let _ = wire::encode(&Spec { process, ..Spec::default() }, &mut spec);
         Create { id, channel, layers: Vec::new(), budget, tenant: 0, spec }
     }
 

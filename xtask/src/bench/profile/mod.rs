@@ -45,7 +45,7 @@ struct Scenario {
 }
 
 /// Scenarios that are no figures.
-const SPANS: [&str; 6] = ["start", "total", "start-idle", "total-idle", "boot", "ipc"];
+const SPANS: [&str; 7] = ["start", "total", "burst", "start-idle", "total-idle", "boot", "ipc"];
 
 /// Every scenario's name.
 pub(crate) fn scenarios() -> Vec<String> {
@@ -67,6 +67,7 @@ impl Scenario {
         match name {
             "start" => scenario("start", "bench=profile", marks.0, first),
             "total" => scenario("start", "bench=profile", marks.0, marks.1),
+            "burst" => scenario("start", "bench=profile-burst", marks.0, marks.1),
             "start-idle" => scenario("idle", "bench=profile-idle", marks.0, first),
             "total-idle" => scenario("idle", "bench=profile-idle", marks.0, marks.1),
             "ipc" => scenario("ipc", "bench=ipc", marks.0, marks.1),

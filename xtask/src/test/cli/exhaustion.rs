@@ -19,7 +19,10 @@ const CRASHED: i32 = 134;
 pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     // A machine of their own: what other cases leave running would be counted too.
     let home = Home::with_image(cases.bed, "exhaustion")?;
-    home.shell(&[], "true").succeeds()?;
+    // The third start finds the image's template, which stays.
+    for _ in 0..4 {
+        home.shell(&[], "true").succeeds()?;
+    }
     let before = home.counts()?;
     home.sleeper("neighbour")?;
     cases.case("a first process that grows without end is killed", |_| first(&home));
@@ -69,10 +72,13 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     }
     cases.case("what they held is given back", |_| {
         home.run(&["rm", "-f", "neighbour"]).succeeds()?;
+        let mut now = before;
         until("the machine is as it was", || {
-            let now = home.counts()?;
-            Ok(now.1 <= before.1 && now.2 + (1 << 20) >= before.2)
+            now = home.counts()?;
+            // The image of the sweep has got a template: one Space.
+            Ok(now.1 <= before.1 + 1 && now.2 + (1 << 20) >= before.2)
         })
+        .with_context(|| format!("containers, objects, free bytes: {before:?} became {now:?}"))
     });
     Ok(())
 }

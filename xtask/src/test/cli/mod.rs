@@ -15,6 +15,7 @@ mod lifecycle;
 mod options;
 mod scale;
 mod streams;
+mod templates;
 mod tenants;
 mod terminal;
 mod versions;
@@ -35,6 +36,7 @@ const GROUPS: &[Group] = &[
     ("lifecycle", lifecycle::run),
     ("images", images::run),
     ("bad", bad::run),
+    ("templates", templates::run),
     ("tenants", tenants::run),
     ("exhaustion", exhaustion::run),
     ("failures", failures::run),
