@@ -44,10 +44,6 @@ pub struct Create {
 
 /// To the service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a request is made once and read once; a box would be an allocation on the way of every start"
-)]
 pub enum Request {
     /// Creates and starts a compartment.
     Create(Create),

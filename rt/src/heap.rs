@@ -9,10 +9,11 @@
 //! HEAP + 16 MiB = PAGES     pages; the first is never used, so that 0 says none
 //! ```
 
+mod reserve;
+
 use crate::{
-    Result, arch, startup,
+    Result, startup,
     sync::{Mutex, SpinLock},
-    view,
 };
 use core::{
     alloc::{GlobalAlloc, Layout},
@@ -20,10 +21,12 @@ use core::{
     sync::atomic::{AtomicBool, AtomicU8, Ordering},
 };
 use kernel_abi::{
-    Error, PAGE_SHIFT, PAGE_SIZE,
+    PAGE_SHIFT, PAGE_SIZE,
     layout::{HOME_BASE, home},
     space::Access,
 };
+pub(crate) use reserve::has_reserve;
+pub use reserve::{is_short, keep_reserve};
 
 /// Bytes of the table.
 const TABLE: u64 = 16 << 20;
@@ -64,14 +67,8 @@ struct Heap {
     reserve: (u64, u64),
 }
 
-/// Pages of the first thread's stack that a program with a reserve has.
-const STACK_PAGES: u64 = 4;
 /// The program began with a template's memory, or is the template about to rest.
 static IS_COPIED: AtomicBool = AtomicBool::new(false);
-/// A reserve was taken.
-static HAS_RESERVE: AtomicBool = AtomicBool::new(false);
-/// The reserve is given up.
-static IS_SHORT: AtomicBool = AtomicBool::new(false);
 
 /// Runs without frames that are remembered.
 const EMPTY_RUNS: usize = 256;
@@ -92,48 +89,6 @@ static HEAP: Mutex<Heap> = Mutex::new(Heap {
 #[cfg_attr(target_os = "none", unsafe(link_section = ".bss.cold"))]
 static EMPTY: SpinLock<[(usize, usize); EMPTY_RUNS]> = SpinLock::new([(0, 0); EMPTY_RUNS]);
 
-/// Keeps pages that allocations live on when the budget is exhausted, and takes the frames of the program's own data, whose first touch might come only then.
-///
-/// # Errors
-/// `OutOfFrames`.
-pub fn keep_reserve(pages: u64) -> Result<()> {
-    populate_data()?;
-    let offset = view::reserve(pages)?;
-    fill(offset, pages).inspect_err(|_| view::give_back(offset, pages))?;
-    HEAP.lock().reserve = (offset, pages);
-    HAS_RESERVE.store(true, Ordering::Relaxed);
-    Ok(())
-}
-
-/// Gives the pages of the program's data that nothing has written yet frames of their own, those of the heap that a template has written, and
-/// the upper end of the first thread's stack.
-fn populate_data() -> Result<()> {
-    let (start, end) = arch::data_bounds();
-    let (top, table) = {
-        let heap = HEAP.lock();
-        (heap.top as u64, heap.table_pages)
-    };
-    let data = ((start - HOME_BASE) >> PAGE_SHIFT, (end - HOME_BASE).div_ceil(PAGE_SIZE));
-    let heap = ((PAGES >> PAGE_SHIFT) - table, (PAGES >> PAGE_SHIFT) + top);
-    let stack_end = home::STACK_TOP >> PAGE_SHIFT;
-    for (first, end) in [data, heap, (stack_end - STACK_PAGES, stack_end)] {
-        for page in first..end {
-            let offset = page << PAGE_SHIFT;
-            // What is a hole was skipped or given back.
-            let touched = startup::home_space().resolve(offset, 1, Access::READ | Access::WRITE);
-            if !matches!(touched, Ok(()) | Err(Error::Hole)) {
-                return touched;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether the program keeps one.
-pub(crate) fn has_reserve() -> bool {
-    HAS_RESERVE.load(Ordering::Relaxed)
-}
-
 /// Gives the frames of free pages at the end back.
 pub(crate) fn trim() {
     HEAP.lock().trim();
@@ -143,21 +98,6 @@ pub(crate) fn trim() {
 /// Whether the program began with a template's memory.
 pub(crate) fn is_copied() -> bool {
     IS_COPIED.load(Ordering::Relaxed)
-}
-
-/// Whether the reserve is given up and cannot be had again yet: whoever can do without memory should.
-#[must_use]
-#[inline]
-pub fn is_short() -> bool {
-    IS_SHORT.load(Ordering::Relaxed) && is_still_short()
-}
-
-#[cold]
-fn is_still_short() -> bool {
-    let heap = HEAP.lock();
-    let is_short = fill(heap.reserve.0, heap.reserve.1).is_err();
-    IS_SHORT.store(is_short, Ordering::Relaxed);
-    is_short
 }
 
 fn address(page: usize) -> usize {
@@ -310,28 +250,6 @@ impl Heap {
         populate(page, order).ok()?;
         self.top = end;
         Some(page)
-    }
-
-    /// Makes the frames of the reserve available, if it is there.
-    fn give_reserve_up(&mut self) -> Option<()> {
-        let (offset, pages) = self.reserve;
-        if pages == 0 || IS_SHORT.swap(true, Ordering::Relaxed) {
-            return None;
-        }
-        startup::home_space().unmap(offset, pages).ok()
-    }
-
-    /// Makes free runs of what was given up and not used: left in the budget, whoever else lives on it would take it with its next touch.
-    fn absorb_reserve(&mut self, used: u64) {
-        let mut left = self.reserve.1.saturating_sub(used);
-        for order in (0..ORDERS).rev() {
-            if left >= 1 << order
-                && let Some(page) = self.take_top(order)
-            {
-                self.link(page, order);
-                left -= 1 << order;
-            }
-        }
     }
 
     fn link(&mut self, page: usize, order: usize) {
