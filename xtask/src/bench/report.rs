@@ -148,6 +148,7 @@ impl Report {
         let bounded = judged.len();
         let missed: Vec<&str> = self.missed().map(|figure| figure.name.as_str()).collect();
         let _ = match missed.as_slice() {
+            [] if bounded == 0 => Ok(()),
             [] => write!(page, "\nAll {bounded} bounds are met.\n"),
             missed => write!(
                 page,
@@ -166,10 +167,11 @@ impl Report {
         page
     }
 
-    /// Whether another report has figures in the same units: times and counts of instructions say nothing about each other.
+    /// Whether another report has exact figures in the same units: times and counts of instructions say nothing about each other.
     pub(crate) fn is_comparable(&self, before: &Self) -> bool {
         let units = |report: &Self| -> BTreeSet<String> {
-            report.figures.iter().map(|figure| figure.unit.clone()).collect()
+            let exact = report.figures.iter().filter(|figure| report.is_exact(figure));
+            exact.map(|figure| figure.unit.clone()).collect()
         };
         units(self).intersection(&units(before)).any(|unit| unit != "bytes")
     }
@@ -262,6 +264,7 @@ mod tests {
             record.flags.mode = Mode::Wall;
         }
         assert!(after.changes(&report(1000.0)).is_empty());
+        assert!(!after.is_comparable(&report(1000.0)) && !report(1000.0).is_comparable(&after));
     }
 
     #[test]
