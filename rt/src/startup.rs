@@ -26,6 +26,8 @@ pub(crate) fn read(argument: u64) {
         return;
     }
     let start = ptr::with_exposed_provenance::<u8>((HOME_BASE + home::STARTUP) as usize);
+    // What a template left there is another program's.
+    BLOCK.store(ptr::null_mut(), Ordering::Release);
     // SAFETY: the creator maps the block read-only before it starts the program with the block's length.
     let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(start, argument as usize) };
     if let Ok(Some((block, _))) = contract::wire::decode::<Startup<'_>>(bytes) {

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use kernel_abi::{
     Error, PAGE_SHIFT, PAGE_SIZE,
     layout::{HOME_SIZE, home},
+    resource::Resource,
     space::{Access, MapMode, PageState, SpaceUse},
 };
 
@@ -18,8 +19,9 @@ pub const WANTED: &str = "template";
 const DEAD: u64 = 3;
 /// Flag of `SpaceZero`: frames at once.
 const POPULATE: u64 = 1 << 8;
-/// Most ranges, and most pages of all of them, that are kept.
-const LIMIT: (usize, u64) = (32, 256);
+/// Most runs of pages that are looked at, and most writable pages.
+const MOST_RUNS: u32 = 128;
+const MOST_PAGES: u64 = 512;
 
 /// Whether this program is to become one.
 #[must_use]
@@ -45,7 +47,9 @@ impl Preparing {
     /// Whether it rests: it has not ended its Domain, as a program that fails does.
     #[must_use]
     pub fn rests(&self) -> bool {
+        // A Domain is marked dead before its threads are: one that lives has ended its thread itself.
         self.thread.stat().is_ok_and(|(_, state, _)| state == DEAD)
+            && self.domain.stat(Resource::Frames).is_ok()
     }
 
     /// Keeps what it has written, paid for by a Domain.
@@ -84,7 +88,7 @@ struct Run {
 /// The writable pages of a home, without what every launch makes anew: stack and start-up block.
 fn written(home_space: Space) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
-    let (mut at, mut total) = (0, 0);
+    let (mut at, mut found, mut written) = (home::STACK_TOP, 0, 0);
     while at < HOME_SIZE {
         let (offset, word) = match home_space.query(at, (HOME_SIZE - at) >> PAGE_SHIFT) {
             Ok(found) => found,
@@ -94,12 +98,16 @@ fn written(home_space: Space) -> Result<Vec<Run>> {
         let pages = (word >> 32) + 1;
         at = offset + (pages << PAGE_SHIFT);
         let access = Access::from_bits_truncate((word >> 8) as u8);
-        if !access.contains(Access::WRITE) || offset < home::STACK_TOP {
+        found += 1;
+        if found > MOST_RUNS {
+            return Err(Error::BadArgument);
+        }
+        if !access.contains(Access::WRITE) {
             continue;
         }
         let is_zero = word & 0xff == PageState::Zero as u64;
-        total += if is_zero { 0 } else { pages };
-        if runs.len() >= LIMIT.0 || total > LIMIT.1 {
+        written += pages;
+        if written > MOST_PAGES {
             return Err(Error::BadArgument);
         }
         runs.push(Run { offset, pages, is_zero });

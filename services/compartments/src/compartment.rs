@@ -28,7 +28,7 @@ const MAX_SPEC: usize = 56 * 1024;
 const PORT_BIT: u64 = 1;
 
 /// What a personality that becomes a template may take: 4 MiB.
-const TEMPLATE: Limits = Limits { frames: 1024, objects: 64, slots: 256, threads: 2 };
+const TEMPLATE: Limits = Limits { frames: 1024, objects: 64, slots: 256, threads: 1 };
 /// Thousandths of a CPU that it gets.
 const TEMPLATE_CPU: u64 = 250;
 
