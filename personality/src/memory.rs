@@ -33,10 +33,20 @@ const LARGE: u64 = 1 << 21;
 /// Areas a process may have (vm.max_map_count).
 const MAX_AREAS: usize = 65_530;
 
-/// When a memory has ended last (TSC).
+/// When a memory that programs ran in has ended last (TSC).
 static LAST_END: AtomicU64 = AtomicU64::new(0);
 
-/// When a memory has ended last (TSC): its frames may still be on their way back.
+/// A process is done with a memory.
+pub fn leave(memory: Rc<Memory>) {
+    if Rc::strong_count(&memory) == 1 && memory.space.slot() != 0 {
+        LAST_END.store(rt::clock::now(), Ordering::Relaxed);
+    }
+    drop(memory);
+}
+
+/// When a memory that programs ran in has ended last (TSC): its frames may still be on their way back.
+///
+/// One that was not finished for want of frames does not count: whoever made it tries again and again.
 #[must_use]
 pub fn last_end() -> u64 {
     LAST_END.load(Ordering::Relaxed)
@@ -605,7 +615,6 @@ impl Drop for Memory {
     fn drop(&mut self) {
         if self.space.slot() != 0 {
             let _ = self.space.destroy();
-            LAST_END.store(rt::clock::now(), Ordering::Relaxed);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         attached, guest,
         state::{self, Vectors},
     },
-    memory::{Mapping, Memory},
+    memory::{self, Mapping, Memory},
     vdso::Vdso,
 };
 use alloc::{rc::Rc, vec::Vec};
@@ -268,7 +268,7 @@ fn build_stack(
 pub fn enter(task: &Rc<Task>, loaded: Loaded) {
     let process = &task.process;
     let Loaded { memory, entry, stack, request, called, set_ids } = loaded;
-    *process.memory.borrow_mut() = memory;
+    memory::leave(process.memory.replace(memory));
     process.borrows_memory.set(false);
     process.end_queue.wake();
     if set_ids != (None, None) {

@@ -7,7 +7,7 @@ use crate::{
         WNOHANG, WNOWAIT, WUNTRACED,
     },
     machine::{attached, guest},
-    memory::Memory,
+    memory::{self, Memory},
     system::System,
     wait::{Stop, WAIT},
 };
@@ -109,7 +109,7 @@ fn finish_process(system: &System, process: &Rc<Process>) {
 
 /// Gives a process's memory back.
 pub fn drop_memory(process: &Process) {
-    drop(process.memory.replace(Rc::new(Memory::default())));
+    memory::leave(process.memory.replace(Rc::new(Memory::default())));
 }
 
 /// Whether a process's children vanish without being waited for.

@@ -23,7 +23,7 @@ const LOOK_AGAIN: u64 = 1_000_000;
 /// How far memory that has ended has come back.
 #[derive(Debug, Default)]
 pub struct Shortage {
-    /// Frames in use at the last look, and until when (TSC) fewer are expected.
+    /// The fewest frames in use since the last memory ended, and until when (TSC) even fewer are expected.
     expected: Cell<(u64, u64)>,
 }
 
@@ -78,11 +78,16 @@ fn frames() -> Option<rt::object::Use> {
 }
 
 /// Whether memory that has ended is still coming back: the kernel does that in slices.
+///
+/// Only fewer frames than ever count: those who wait take and give back tables at each attempt, which must not look like progress.
 fn is_coming_back(system: &System, now: u64) -> bool {
     let used = frames().map_or(0, |frames| frames.used);
-    let (before, until) = system.shortage.expected.get();
+    let (fewest, until) = system.shortage.expected.get();
     let ended = memory::last_end().saturating_add(rt::clock::ticks(PATIENCE));
-    let until = if used < before { now + rt::clock::ticks(PATIENCE) } else { until }.max(ended);
-    system.shortage.expected.set((used, until));
+    // What was used before the last end says nothing of what comes back after it.
+    let (fewest, until) = if until < ended { (used, ended) } else { (fewest, until) };
+    let (fewest, until) =
+        if used < fewest { (used, now + rt::clock::ticks(PATIENCE)) } else { (fewest, until) };
+    system.shortage.expected.set((fewest, until));
     now < until
 }
