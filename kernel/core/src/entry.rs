@@ -110,7 +110,7 @@ pub fn on_interrupt(interrupt: Interrupt) {
         Interrupt::Timer => {
             sched::timer::fired();
             if reaper::is_pending() && !sched::is_idle() {
-                let _more = reaper::work(&entry);
+                reaper::work(&entry);
             }
         }
         Interrupt::Reschedule => sched::request_reschedule(),
@@ -139,7 +139,7 @@ pub fn on_idle() {
 pub enum IdleStep {
     /// Chosen a thread to run.
     Chosen,
-    /// Worked off a slice of what was deferred; there is more.
+    /// Worked off a slice of what was deferred; there may be more.
     Worked,
     /// Found nothing to do.
     Nothing,
@@ -158,7 +158,9 @@ pub fn idle_step() -> IdleStep {
     if sched::leave_idle(&entry) {
         sched::leave_kernel(&entry);
         IdleStep::Chosen
-    } else if reaper::is_pending() && reaper::work(&entry) {
+    } else if reaper::is_pending() {
+        // Even the last slice may have woken a thread for this CPU.
+        reaper::work(&entry);
         IdleStep::Worked
     } else {
         IdleStep::Nothing

@@ -46,8 +46,8 @@ pub(crate) fn is_pending() -> bool {
     PENDING.load(Ordering::Acquire) || epoch::is_pending()
 }
 
-/// Does one slice; whether more is left.
-pub(crate) fn work(entry: &Entry) -> bool {
+/// Does one slice.
+pub(crate) fn work(entry: &Entry) {
     let mut work = Work::new(SLICE);
     counter::add(Counter::ReaperSlices, 1);
     epoch::collect(entry, &mut work, frames::free);
@@ -59,7 +59,6 @@ pub(crate) fn work(entry: &Entry) -> bool {
             add(object);
         }
     }
-    is_pending()
 }
 
 fn reap(object: &AnyRef, entry: &Entry, work: &mut Work) -> bool {

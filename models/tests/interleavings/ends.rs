@@ -125,3 +125,40 @@ fn what_dies_with_its_domain_is_not_what_has_taken_its_place() {
         drop((made, domain));
     });
 }
+
+/// One CPU tells of a Domain's end while the other finds nothing left to reap: whoever waits for that runs before both sleep.
+#[test]
+fn who_waits_for_an_end_runs_before_the_cpus_sleep() {
+    orders_times(20, || {
+        let world = Arc::new(World::boot(256, 2));
+        let (watcher, domain) = (world.domain(), world.domain());
+        let actor = world.actor(&watcher, 0);
+        world.grant(&watcher, 5, Notification::create(&watcher).unwrap().into_any(), Rights::ALL);
+        world.grant(&watcher, 6, domain.clone().into_any(), Rights::ALL);
+        assert_eq!(world.operate(&actor, Operation::DomainWatch, &[6, 5, 3]).value(), 0);
+        assert_eq!(world.operate(&actor, Operation::ObjectDestroy, &[6]).value(), 0);
+        let wait = [5, 2 << 3, u64::MAX];
+        assert_eq!(world.operate(&actor, Operation::NotificationWait, &wait), Outcome::Waits);
+        let until_asleep = |world: &World| {
+            while entry::idle_step() == IdleStep::Worked
+                || world.machine.take_interrupt().map(entry::on_interrupt).is_some()
+            {}
+        };
+        at_once([0, 1].map(|cpu| (cpu, act_in(&world, until_asleep))).into());
+        for cpu in [0, 1] {
+            let woken = || world.machine.take_interrupt().map(entry::on_interrupt);
+            while on_cpu(cpu, woken).is_some() {
+                on_cpu(cpu, || until_asleep(&world));
+            }
+        }
+        assert_eq!(world.outcome(&actor).value(), 0);
+        let runs = |cpu| on_cpu(cpu, || models::world::is_current(&actor.thread));
+        assert!(runs(0) || runs(1), "it is left in line");
+        drop(domain);
+    });
+}
+
+fn act_in(world: &Arc<World>, acts: impl FnOnce(&World) + Send + 'static) -> Act {
+    let world = Arc::clone(world);
+    act(move || acts(&world))
+}

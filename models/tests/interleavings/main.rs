@@ -14,7 +14,8 @@ use kernel_abi::{
 };
 use kernel_core::{
     domain::Domain,
-    entry, frames,
+    entry::{self, IdleStep},
+    frames,
     ipc::{Endpoint, Gate, Notification, Reply},
     space::{Space, edit::ZeroOptions, shootdown},
     thread::Thread,

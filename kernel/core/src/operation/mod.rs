@@ -109,7 +109,7 @@ pub fn perform(thread: Borrow<'_, Thread>, entry: &Entry) {
         Err(error) => {
             if matches!(error, Error::OutOfFrames | Error::OutOfObjects) && reaper::is_pending() {
                 // What dead objects hold comes back, so that another attempt may succeed.
-                let _more = reaper::work(entry);
+                reaper::work(entry);
             }
             thread.context.set(Reg::Rax, wait::encode(Err(error)));
         }
