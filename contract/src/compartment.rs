@@ -17,10 +17,13 @@ pub const MAX_BYTES: usize = 16 * 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessSpec {
     /// Program and arguments; the first is looked up in PATH when it has no slash.
+    #[serde(with = "crate::strings")]
     pub arguments: Vec<Vec<u8>>,
     /// `NAME=value` strings.
+    #[serde(with = "crate::strings")]
     pub environment: Vec<Vec<u8>>,
     /// Working directory; created if it does not exist.
+    #[serde(with = "serde_bytes")]
     pub working_directory: Vec<u8>,
     /// `user[:group]`, names or numbers, empty: root.
     pub user: String,
@@ -45,6 +48,7 @@ pub struct WindowSize {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// Where.
+    #[serde(with = "serde_bytes")]
     pub destination: Vec<u8>,
     /// Size limit in bytes (tmpfs).
     pub size: Option<u64>,

@@ -23,6 +23,7 @@ pub mod control;
 pub mod images;
 pub mod ring;
 pub mod startup;
+mod strings;
 pub mod system;
 pub mod wire;
 

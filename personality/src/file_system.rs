@@ -12,6 +12,27 @@ use contract::compartment::{Mount, Spec};
 use core::cell::{Cell, RefCell};
 use kernel_abi::PAGE_SIZE;
 
+/// Paths that nearly every start walks: who the user is, where programs and their interpreters lie.
+const WALKED: [&[u8]; 9] = [
+    b"/etc/passwd",
+    b"/etc/group",
+    b"/usr/local/sbin",
+    b"/usr/local/bin",
+    b"/usr/sbin",
+    b"/usr/bin",
+    b"/sbin",
+    b"/bin",
+    b"/lib64/ld-linux-x86-64.so.2",
+];
+
+/// Finds in the image what nearly every start looks for, so that a template knows it. What is not there is no error.
+pub fn explore(root: &Rc<Node>) {
+    let _ = as_root(root, |walker| {
+        WALKED.iter().for_each(|path| drop(walker.find(path, true)));
+        Ok(())
+    });
+}
+
 /// Mounts what every container has over the image's root.
 ///
 /// # Errors

@@ -35,6 +35,7 @@ fn run() -> Result<(), &'static str> {
     let block = startup::block().ok_or("there is no start-up block")?;
     if template::is_wanted() {
         let prepared = prepare()?;
+        file_system::explore(&prepared.root);
         prepared.layers.forget_windows();
         PREPARED.set(prepared);
         template::rest()

@@ -8,8 +8,8 @@ use crate::{
     template::{self, Memory, Preparing},
     view::View,
 };
-use alloc::{borrow::ToOwned, string::String, vec::Vec};
-use contract::startup::Startup;
+use alloc::{borrow::Cow, vec::Vec};
+use contract::startup::{Bytes, Startup};
 use kernel_abi::{
     Error, PAGE_SHIFT, PAGE_SIZE, Rights, Slot,
     cap::root,
@@ -37,8 +37,8 @@ pub struct Launch<'a> {
     domain: Domain,
     image: Image<'a>,
     program: &'a str,
-    capabilities: Vec<(String, Slot)>,
-    values: Vec<(String, u64)>,
+    capabilities: Vec<(Cow<'a, str>, Slot)>,
+    values: Vec<(Cow<'a, str>, u64)>,
     payload: Vec<u8>,
     next: Slot,
     memory: Option<&'a Memory>,
@@ -69,15 +69,26 @@ impl<'a> Launch<'a> {
     ///
     /// # Errors
     /// As `CapCopy`.
-    pub fn grant(&mut self, name: &str, slot: Slot, rights: Rights) -> Result<()> {
-        self.grant_at(name, slot, self.next, rights)?;
+    pub fn grant(
+        &mut self,
+        name: impl Into<Cow<'a, str>>,
+        slot: Slot,
+        rights: Rights,
+    ) -> Result<()> {
+        self.grant_at(name.into(), slot, self.next, rights)?;
         self.next += 1;
         Ok(())
     }
 
-    fn grant_at(&mut self, name: &str, slot: Slot, target: Slot, rights: Rights) -> Result<()> {
+    fn grant_at(
+        &mut self,
+        name: Cow<'a, str>,
+        slot: Slot,
+        target: Slot,
+        rights: Rights,
+    ) -> Result<()> {
         object::copy(slot, self.domain, target, rights)?;
-        self.capabilities.push((name.to_owned(), target));
+        self.capabilities.push((name, target));
         Ok(())
     }
 
@@ -85,15 +96,19 @@ impl<'a> Launch<'a> {
     ///
     /// # Errors
     /// As `NotificationCreate`.
-    pub fn grant_notification(&mut self, name: &str, keep: Rights) -> Result<Notification> {
+    pub fn grant_notification(
+        &mut self,
+        name: impl Into<Cow<'a, str>>,
+        keep: Rights,
+    ) -> Result<Notification> {
         let notification = Notification::create(self.domain)?;
         self.grant(name, notification.slot(), keep).inspect_err(|_| notification.forget())?;
         Ok(notification)
     }
 
     /// Tells a number under a name.
-    pub fn value(&mut self, name: &str, value: u64) {
-        self.values.push((name.to_owned(), value));
+    pub fn value(&mut self, name: impl Into<Cow<'a, str>>, value: u64) {
+        self.values.push((name.into(), value));
     }
 
     /// Says what the program is to do.
@@ -174,15 +189,15 @@ impl<'a> Launch<'a> {
 
     fn hand_over(&mut self, space: Space, thread: Thread) -> Result<()> {
         self.grant_at(
-            "domain",
+            "domain".into(),
             self.domain.slot(),
             root::DOMAIN,
             Rights::DESTROY | Rights::INSPECT,
         )?;
         let home_rights =
             Rights::RUN | Rights::EDIT | Rights::MAP_READ | Rights::MAP_WRITE | Rights::MAP_EXECUTE;
-        self.grant_at("home", space.slot(), root::HOME, home_rights)?;
-        self.grant_at("thread", thread.slot(), root::THREAD, Rights::CONTROL)?;
+        self.grant_at("home".into(), space.slot(), root::HOME, home_rights)?;
+        self.grant_at("thread".into(), thread.slot(), root::THREAD, Rights::CONTROL)?;
         let (low, high) =
             crate::arch::call(kernel_abi::Operation::Random, [0; 6]).map(|(_, a, b)| (a, b))?;
         let mut seed = [0; 32];
@@ -195,11 +210,15 @@ impl<'a> Launch<'a> {
             capabilities: self
                 .capabilities
                 .iter()
-                .map(|(name, slot)| (name.as_str(), *slot))
+                .map(|(name, slot)| (Bytes::new(name.as_bytes()), *slot))
                 .collect(),
             first_free_slot: self.next,
-            values: self.values.iter().map(|(name, value)| (name.as_str(), *value)).collect(),
-            seed,
+            values: self
+                .values
+                .iter()
+                .map(|(name, value)| (Bytes::new(name.as_bytes()), *value))
+                .collect(),
+            seed: seed.into(),
             payload: &self.payload,
         };
         let mut block = Vec::with_capacity(self.payload.len() + STARTUP_USUAL);

@@ -4,7 +4,7 @@
 
 use crate::slots;
 use alloc::boxed::Box;
-use contract::startup::Startup;
+use contract::startup::{Bytes, Startup};
 use core::{
     ptr,
     sync::atomic::{AtomicPtr, Ordering},
@@ -52,17 +52,17 @@ pub fn program() -> &'static str {
 /// The slot of a capability by name.
 #[must_use]
 pub fn capability(name: &str) -> Option<Slot> {
-    block()?.capabilities.iter().find(|(known, _)| *known == name).map(|(_, slot)| *slot)
+    block()?.capabilities.iter().find(|(known, _)| **known == *name.as_bytes()).map(|(_, slot)| *slot)
 }
 
 /// A number by name.
 #[must_use]
 pub fn value(name: &str) -> Option<u64> {
-    block()?.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    block()?.values.iter().find(|(known, _)| **known == *name.as_bytes()).map(|(_, value)| *value)
 }
 
-/// Names of all capabilities and their slots.
-pub fn capabilities() -> impl Iterator<Item = &'static (&'static str, Slot)> {
+/// All capabilities that were handed over: their names and slots.
+pub fn capabilities() -> impl Iterator<Item = &'static (&'static Bytes, Slot)> {
     block().into_iter().flat_map(|block| block.capabilities.iter())
 }
 

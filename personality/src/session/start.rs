@@ -204,7 +204,7 @@ fn begin(handed: Handed<(Rc<Task>, ProcessSpec, Vec<u8>)>, number: u32) {
     let (task, spec, home) = handed.0;
     crate::machine::guest::catch_faults();
     SYSTEM.with(|system| {
-        match load(system, &task, &spec, &home) {
+        match load(system, &task, spec, &home) {
             Ok(()) => {
                 let pid = task.process.pid.cast_unsigned();
                 system.session.say(&FromCompartment::Started { process: number, pid });
@@ -221,7 +221,6 @@ fn begin(handed: Handed<(Rc<Task>, ProcessSpec, Vec<u8>)>, number: u32) {
                 fail(system, number, failure);
             }
         }
-        drop(spec);
         flush_if_dirty(system);
     });
     run::run(task);
@@ -230,7 +229,7 @@ fn begin(handed: Handed<(Rc<Task>, ProcessSpec, Vec<u8>)>, number: u32) {
 fn load(
     system: &System,
     task: &Rc<Task>,
-    spec: &ProcessSpec,
+    spec: ProcessSpec,
     home: &[u8],
 ) -> Result<(), StartFailure> {
     let place = task.place();
@@ -250,13 +249,13 @@ fn load(
         )?;
         *place.working.borrow_mut() = node;
     }
-    let mut environment = spec.environment.clone();
+    let ProcessSpec { arguments, mut environment, .. } = spec;
     if !environment.iter().any(|entry| entry.starts_with(b"HOME=")) {
         environment.push([b"HOME=", home].concat());
     }
-    let name = spec.arguments.first().cloned().unwrap_or_default();
+    let name = arguments.first().cloned().unwrap_or_default();
     let (node, path) = find_program(&walker, &name, &environment)?;
-    let request = exec::Request { node, path, arguments: spec.arguments.clone(), environment };
+    let request = exec::Request { node, path, arguments, environment };
     let loaded = exec::load(request, &walker, &task.process, &system.vdso).map_err(|errno| {
         let text = format!("{}: {}", String::from_utf8_lossy(&name), describe(errno));
         if errno == Errno::ENOENT {
@@ -276,14 +275,14 @@ fn find_program(
     name: &[u8],
     environment: &[Vec<u8>],
 ) -> Result<(Rc<Node>, Vec<u8>), StartFailure> {
-    let text = String::from_utf8_lossy(name).into_owned();
+    let text = || String::from_utf8_lossy(name);
     if name.contains(&b'/') {
         return match walker.find(name, true) {
             Ok(node) => Ok((node, name.to_vec())),
             Err(Errno::EACCES) => {
-                Err(StartFailure::NotExecutable(format!("{text}: permission denied")))
+                Err(StartFailure::NotExecutable(format!("{}: permission denied", text())))
             }
-            Err(errno) => Err(StartFailure::NotFound(format!("{text}: {}", describe(errno)))),
+            Err(errno) => Err(StartFailure::NotFound(format!("{}: {}", text(), describe(errno)))),
         };
     }
     let path =
@@ -302,7 +301,7 @@ fn find_program(
         }
     }
     if denied {
-        return Err(StartFailure::NotExecutable(format!("{text}: permission denied")));
+        return Err(StartFailure::NotExecutable(format!("{}: permission denied", text())));
     }
-    Err(StartFailure::NotFound(format!("{text}: executable file not found in $PATH")))
+    Err(StartFailure::NotFound(format!("{}: executable file not found in $PATH", text())))
 }

@@ -293,10 +293,7 @@ pub fn enter(task: &Rc<Task>, loaded: Loaded) {
         path: request.path.clone(),
         arguments: request.arguments,
     };
-    let actions = process.actions.borrow().clone();
-    let actions = Rc::new((*actions).clone());
-    actions.reset_handlers();
-    *process.actions.borrow_mut() = actions;
+    Rc::make_mut(&mut process.actions.borrow_mut()).reset_handlers();
     process.has_executed.set(true);
     process.timers.borrow_mut().clear();
     task.alternate_stack.set(crate::linux::layouts::Sigaltstack {

@@ -2,8 +2,9 @@
 
 use crate::{budget, named};
 use alloc::{
+    borrow::Cow,
     format,
-    string::{String, ToString},
+    string::ToString,
     vec::Vec,
 };
 use contract::{
@@ -27,6 +28,9 @@ const MAX_SPEC: usize = 56 * 1024;
 /// Bit of a compartment's Notification that its port's other side rings.
 const PORT_BIT: u64 = 1;
 
+/// Capabilities that a compartment is handed, usually.
+const USUAL_NAMES: usize = 8;
+
 /// What a personality that becomes a template may take: 4 MiB.
 const TEMPLATE: Limits = Limits { frames: 1024, objects: 64, slots: 256, threads: 1 };
 /// Thousandths of a CPU that it gets.
@@ -49,7 +53,7 @@ pub(crate) struct Compartment {
     /// Its channel, 0 for none.
     pub(crate) channel: u32,
     /// What its slots were handed for, from slot 1.
-    pub(crate) names: Vec<String>,
+    pub(crate) names: Vec<Cow<'static, str>>,
     /// The tenant it is in; 0: none.
     pub(crate) tenant: u64,
     /// Its limits.
@@ -62,6 +66,17 @@ pub(crate) struct Compartment {
     pub(crate) is_native: bool,
     /// Who else is told of its death.
     pub(crate) watcher: Option<(Notification, u64)>,
+}
+
+/// The name of a layer's capability, and of its length.
+fn layer_name(index: usize) -> Cow<'static, str> {
+    const FIRST: [&str; 8] = [
+        "layer.0", "layer.1", "layer.2", "layer.3", "layer.4", "layer.5", "layer.6", "layer.7",
+    ];
+    match FIRST.get(index) {
+        Some(name) => Cow::Borrowed(name),
+        None => format!("layer.{index}").into(),
+    }
 }
 
 pub(crate) fn refused(error: Error) -> Refusal {
@@ -106,7 +121,7 @@ impl Workshop {
             return Err(Refusal::BadSpec(format!("it has {length} bytes, more than {MAX_SPEC}")));
         }
         let domain = parent.create(limits).map_err(refused)?;
-        let mut names = Vec::new();
+        let mut names = Vec::with_capacity(USUAL_NAMES);
         let made = self.furnish(create, memory, domain, &mut names, notification, bit);
         if let Err(refusal) = made {
             let _ = domain.destroy();
@@ -130,12 +145,12 @@ impl Workshop {
         create: &Create,
         memory: Option<&Memory>,
         domain: Domain,
-        names: &mut Vec<String>,
+        names: &mut Vec<Cow<'static, str>>,
         notification: Notification,
         bit: u64,
     ) -> Result<(), Refusal> {
         budget::schedule(domain, &create.budget)?;
-        let mut note = |name: &str| names.push(name.to_string());
+        let mut note = |name| names.push(name);
         let mut launch = self.launch(domain, &create.layers, &mut note)?;
         if let Some(memory) = memory {
             launch.begin_with(memory);
@@ -171,22 +186,22 @@ impl Workshop {
         &self,
         domain: Domain,
         layers: &[images::Digest],
-        note: &mut impl FnMut(&str),
+        note: &mut impl FnMut(Cow<'static, str>),
     ) -> Result<Launch<'_>, Refusal> {
         let image = self
             .module
             .program("personality")
             .ok_or(Refusal::BadSpec("there is no personality".to_string()))?;
         let mut launch = Launch::new(domain, "personality", image);
-        ["domain", "home", "thread"].into_iter().for_each(&mut *note);
+        ["domain", "home", "thread"].into_iter().map(Cow::Borrowed).for_each(&mut *note);
         for (index, digest) in layers.iter().enumerate() {
             let (slot, length) = self.open_layer(digest)?;
-            let name = format!("layer.{index}");
-            let granted = launch.grant(&name, slot, Rights::MAP_READ | Rights::MAP_EXECUTE);
+            let name = layer_name(index);
+            let granted = launch.grant(name.clone(), slot, Rights::MAP_READ | Rights::MAP_EXECUTE);
             rt::object::delete_received(slot);
             granted.map_err(refused)?;
-            note(&name);
-            launch.value(&name, length);
+            launch.value(name.clone(), length);
+            note(name);
         }
         launch.value("layers", layers.len() as u64);
         Ok(launch)
@@ -217,7 +232,7 @@ impl Workshop {
         &self,
         channel: u32,
         launch: &mut Launch<'_>,
-        note: &mut impl FnMut(&str),
+        note: &mut impl FnMut(Cow<'static, str>),
     ) -> Result<(), Refusal> {
         let control = self
             .control
@@ -225,7 +240,7 @@ impl Workshop {
         let own = launch
             .grant_notification("port.notification", Rights::RECEIVE | Rights::SEND)
             .map_err(refused)?;
-        note("port.notification");
+        note("port.notification".into());
         let message =
             Message::new(contract::control::call::OPEN_PORT, [channel.into(), PORT_BIT, 0, 0]);
         let answer =
@@ -251,8 +266,8 @@ impl Workshop {
         };
         answer.drop_caps();
         granted?;
-        note("port.space");
-        note("port.doorbell");
+        note("port.space".into());
+        note("port.doorbell".into());
         launch.value("port.bits", bits);
         Ok(())
     }

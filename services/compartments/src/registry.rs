@@ -6,7 +6,7 @@ use crate::{
     template::Templates,
     tenant::Tenant,
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
 use contract::compartments::{
     Budget, CapabilityRecord, Create, Death, LISTED_AT_ONCE, Refusal, Request, Response, Stat,
 };
@@ -218,7 +218,7 @@ fn capabilities(compartment: &Compartment, mut from: u32) -> Vec<CapabilityRecor
         let name = compartment
             .names
             .get(found.slot.saturating_sub(1) as usize)
-            .cloned()
+            .map(ToString::to_string)
             .unwrap_or_default();
         let kind = found.kind.map_or(0, |kind| kind as u8);
         records.push(CapabilityRecord {

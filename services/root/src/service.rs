@@ -103,11 +103,11 @@ impl<'a> Authority<'a> {
         Ok(Running { domain, restarts: 0, names })
     }
 
-    fn grant(
+    fn grant<'l>(
         &mut self,
-        launch: &mut Launch<'_>,
+        launch: &mut Launch<'l>,
         domain: Domain,
-        grant: &Grant,
+        grant: &'l Grant,
         service: &Service,
     ) -> rt::Result<()> {
         let name = grant.name.as_str();
