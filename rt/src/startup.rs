@@ -52,7 +52,11 @@ pub fn program() -> &'static str {
 /// The slot of a capability by name.
 #[must_use]
 pub fn capability(name: &str) -> Option<Slot> {
-    block()?.capabilities.iter().find(|(known, _)| **known == *name.as_bytes()).map(|(_, slot)| *slot)
+    block()?
+        .capabilities
+        .iter()
+        .find(|(known, _)| **known == *name.as_bytes())
+        .map(|(_, slot)| *slot)
 }
 
 /// A number by name.

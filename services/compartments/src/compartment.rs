@@ -1,12 +1,7 @@
 //! One compartment: from a request to a running personality.
 
 use crate::{budget, named};
-use alloc::{
-    borrow::Cow,
-    format,
-    string::ToString,
-    vec::Vec,
-};
+use alloc::{borrow::Cow, format, string::ToString, vec::Vec};
 use contract::{
     compartments::{Budget, Create, Refusal},
     images,
@@ -70,9 +65,8 @@ pub(crate) struct Compartment {
 
 /// The name of a layer's capability, and of its length.
 fn layer_name(index: usize) -> Cow<'static, str> {
-    const FIRST: [&str; 8] = [
-        "layer.0", "layer.1", "layer.2", "layer.3", "layer.4", "layer.5", "layer.6", "layer.7",
-    ];
+    const FIRST: [&str; 8] =
+        ["layer.0", "layer.1", "layer.2", "layer.3", "layer.4", "layer.5", "layer.6", "layer.7"];
     match FIRST.get(index) {
         Some(name) => Cow::Borrowed(name),
         None => format!("layer.{index}").into(),
