@@ -67,13 +67,18 @@ pub(crate) fn all(root: &Path) -> Result<Built> {
     Ok(built)
 }
 
-/// Composes a boot module whose files were made after the build: `blob` is the one file it carries.
-pub(crate) fn with_blob(root: &Path, name: &str, blob: &Path, file: &Path) -> Result<()> {
+/// Composes a boot module whose files were made after the build: `blobs` are those it carries, by name.
+pub(crate) fn with_blobs(
+    root: &Path,
+    name: &str,
+    blobs: &[(String, PathBuf)],
+    file: &Path,
+) -> Result<()> {
     let system = Composition::read_all(&root.join("system.toml"))?;
     let composition = system.iter().find(|composition| composition.name() == name);
     let composition = composition.with_context(|| format!("system.toml has no {name}"))?;
-    fs::write(file, image(root, &composition.with_blobs_at(blob))?)?;
-    Ok(())
+    fs::write(file, image(root, &composition.with_blobs(blobs))?)
+        .with_context(|| format!("{} cannot be written", file.display()))
 }
 
 fn image(root: &Path, composition: &Composition) -> Result<Vec<u8>> {

@@ -11,7 +11,11 @@ use kernel_abi::{
     layout,
 };
 use serde::Deserialize;
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 use zerocopy::IntoBytes;
 
 /// One named set of services.
@@ -81,13 +85,10 @@ impl Composition {
         !self.blobs.is_empty()
     }
 
-    /// The same with another file in its blobs' place.
-    pub(crate) fn with_blobs_at(&self, file: &Path) -> Self {
-        let mut other = self.clone();
-        for path in other.blobs.values_mut() {
-            *path = file.display().to_string();
-        }
-        other
+    /// The same with other files in its blobs' place.
+    pub(crate) fn with_blobs(&self, blobs: &[(String, PathBuf)]) -> Self {
+        let blob = |(name, file): &(String, PathBuf)| (name.clone(), file.display().to_string());
+        Self { blobs: blobs.iter().map(blob).collect(), ..self.clone() }
     }
 
     /// Names of the programs in the module, root first, and of what is built for each: `NAME=PROGRAM` puts another program in a place.

@@ -164,8 +164,18 @@ impl Client {
         }
     }
 
-    /// Creates a compartment that runs a program of the layer.
+    /// Creates a compartment that runs a program of the layer of measured programs.
     pub(crate) fn create(&mut self, arguments: &[&str], relays: bool) -> Result<Created, Failure> {
+        self.create_of(self.layer, arguments, relays)
+    }
+
+    /// Creates a compartment that runs a program of a layer.
+    pub(crate) fn create_of(
+        &mut self,
+        layer: Digest,
+        arguments: &[&str],
+        relays: bool,
+    ) -> Result<Created, Failure> {
         let id = self.next;
         self.next += 1;
         let channel = self.desk.expect(relays);
@@ -183,7 +193,7 @@ impl Client {
             tenant: 0,
             id,
             channel,
-            layers: alloc::vec![self.layer],
+            layers: alloc::vec![layer],
             budget: Budget::default(),
             spec,
         };

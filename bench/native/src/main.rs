@@ -89,7 +89,7 @@ fn command_line(hardware: Hardware) -> String {
 }
 
 /// A digest in hexadecimal digits.
-fn digest(text: &str) -> Option<Digest> {
+pub(crate) fn digest(text: &str) -> Option<Digest> {
     let mut digest = [0; 32];
     if text.len() != 2 * digest.len() {
         return None;

@@ -94,7 +94,7 @@ impl Arguments {
     /// The quick run of our side alone, which the tests do.
     pub(crate) fn quick_ours() -> Self {
         Self {
-            suite: vec!["start".into(), "micro".into()],
+            suite: Vec::new(),
             mode: Mode::Icount,
             quick: true,
             side: Side::Ours,

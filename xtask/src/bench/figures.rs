@@ -61,6 +61,19 @@ impl Sample {
         }
     }
 
+    /// Whether these are the statistics of samples, as the measured programs take them.
+    fn is_of(&self, samples: &[f64]) -> bool {
+        let mut samples = samples.to_vec();
+        samples.sort_by(f64::total_cmp);
+        let count = samples.len();
+        let at = |place: usize| samples.get(place.min(count.saturating_sub(1))).copied();
+        count as u64 == self.n
+            && at(0) == Some(self.min)
+            && at(count / 2) == Some(self.p50)
+            && at(count * 99 / 100) == Some(self.p99)
+            && at(count) == Some(self.max)
+    }
+
     /// How far the runs' medians lie apart, as a share of the one in the middle.
     pub(crate) fn spread(&self) -> Option<f64> {
         let least = self.medians.iter().copied().reduce(f64::min)?;
@@ -82,6 +95,7 @@ pub(crate) struct Output {
     values: BTreeMap<(String, String), Vec<f64>>,
     memory: BTreeMap<String, Memory>,
     failed: Vec<(String, String)>,
+    repeated: Vec<(String, String)>,
     begun: Vec<String>,
     ended: Vec<String>,
     /// Why the machine's output cannot be trusted at all.
@@ -109,6 +123,8 @@ pub(crate) enum Void {
     TooFewSamples(u64),
     /// The numbers contradict each other or are not numbers.
     Malformed,
+    /// The run printed it more than once.
+    Repeated,
     /// The two sides did not run under the same flags.
     DifferentFlags,
     /// The scenario that prints it began and did not end.
@@ -125,6 +141,7 @@ impl Void {
             Self::ProgramFailed(line) => format!("a measured program failed: {line}"),
             Self::TooFewSamples(n) => format!("only {n} samples"),
             Self::Malformed => "the numbers contradict each other".into(),
+            Self::Repeated => "the run printed it more than once".into(),
             Self::DifferentFlags => "the two sides did not run under the same flags".into(),
             Self::Unfinished(name) => format!("the scenario {name} did not end"),
             Self::Machine(fault) => fault.clone(),
@@ -141,13 +158,16 @@ impl Output {
             match (words.next(), words.next()) {
                 (Some("R"), Some(name)) => {
                     let Some(metric) = words.next() else { continue };
-                    if let Some(sample) = parse_sample(words) {
-                        output.samples.insert((name.to_owned(), metric.to_owned()), sample);
+                    let key = (name.to_owned(), metric.to_owned());
+                    if let Some(sample) = parse_sample(words)
+                        && output.samples.insert(key.clone(), sample).is_some()
+                    {
+                        output.repeated.push(key);
                     }
                 }
                 (Some("V"), Some(name)) => {
                     let Some(metric) = words.next() else { continue };
-                    let values = words.filter_map(|word| word.parse().ok()).collect();
+                    let values = words.map(|word| word.parse().unwrap_or(f64::NAN)).collect();
                     output.values.insert((name.to_owned(), metric.to_owned()), values);
                 }
                 // The probe of a Linux that has just booted: `BOOT tsc=N ...`.
@@ -216,6 +236,9 @@ impl Output {
         }
         let key = (name.to_owned(), metric.to_owned());
         let sample = self.samples.get(&key).ok_or(Void::Missing)?.clone();
+        if self.repeated.contains(&key) {
+            return Err(Void::Repeated);
+        }
         if sample.n < least {
             return Err(Void::TooFewSamples(sample.n));
         }
@@ -224,7 +247,12 @@ impl Output {
         // Only what is counted may not have happened at all.
         let is_possible = sample.p50 > 0.0 || metric == "count";
         let sane = ordered && sample.min >= 0.0 && sample.max.is_finite() && is_possible;
-        if sane { Ok(sample) } else { Err(Void::Malformed) }
+        let values = self.values.get(&key);
+        if sane && values.is_none_or(|values| sample.is_of(values)) {
+            Ok(sample)
+        } else {
+            Err(Void::Malformed)
+        }
     }
 }
 
@@ -263,6 +291,19 @@ mod tests {
         let text = "M memory.crun begin 0 MemFree:900 Slab:100 AnonPages:4\nM memory.crun end 4 MemFree:1 Slab:300 AnonPages:12\n";
         let figure = Output::parse(text).figure("memory.crun", "bytes", 1).unwrap();
         assert_eq!(figure.p50, 208.0 / 4.0 * 1024.0);
+    }
+
+    #[test]
+    fn statistics_that_are_not_of_the_samples_are_refused() {
+        let line = "R a start n=3 min=1 p50=2 p99=3 max=3 mean=2\n";
+        let figure =
+            |samples: &str| Output::parse(&format!("{line}{samples}")).figure("a", "start", 1);
+        assert!(figure("").is_ok() && figure("V a start 1 2 3\n").is_ok());
+        for samples in ["V a start 1 2\n", "V a start 1 3 3\n", "V a start 1 x 3\n", "V a start\n"]
+        {
+            assert_eq!(figure(samples), Err(Void::Malformed), "{samples}");
+        }
+        assert_eq!(figure(line), Err(Void::Repeated));
     }
 
     #[test]

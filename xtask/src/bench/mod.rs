@@ -21,6 +21,7 @@ mod publish;
 mod report;
 mod side;
 mod suites;
+mod table;
 mod tools;
 mod verify;
 
@@ -28,6 +29,8 @@ use crate::{build, setup};
 use anyhow::{Context, Result, bail};
 pub(crate) use arguments::Arguments;
 use arguments::Side;
+use ours::Ours;
+use peer::Peer;
 use report::Report;
 use side::{Planned, Sides};
 use std::{
@@ -35,7 +38,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use suites::{Boot, Trees};
 
@@ -44,6 +47,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let planned = arguments.planned()?;
     let before = publish::earlier(root, arguments.against.as_deref())?;
     setup::run(root, true)?;
+    let begun = Instant::now();
     build::all(root)?;
     let place = Place::open(root, &arguments.out)?;
     if arguments.self_test {
@@ -55,8 +59,11 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     if let Some(scenario) = &arguments.profile {
         return profile::run(&place, arguments.seed, scenario);
     }
-    let report = measure(&place, arguments, &planned)?;
+    let (report, measuring) = measure(&place, arguments, &planned)?;
     publish::publish(&place, &report)?;
+    let (all, building) = (begun.elapsed(), begun.elapsed().saturating_sub(measuring));
+    let [all, building, measuring] = [all, building, measuring].map(clock);
+    println!("took {all}: {building} to build, {measuring} to measure");
     publish::compare(&report, before.as_ref());
     let void = report.refusals();
     if !void.is_empty() {
@@ -65,6 +72,9 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     // Nothing is compared with a report that has void figures.
     if arguments.save_baseline { publish::save(root, &report) } else { Ok(()) }
 }
+
+/// How long a machine may take, on a busy computer too: its figures do not depend on it.
+const LIMIT: Duration = Duration::from_secs(1_800);
 
 /// Where a run works: one at a time.
 pub(crate) struct Place {
@@ -102,21 +112,29 @@ fn trees(root: &Path, programs: &Path, boots: impl Iterator<Item = Boot>) -> Res
     Ok(trees)
 }
 
-/// Builds and runs what was asked for.
-fn measure(place: &Place, arguments: &Arguments, planned: &[Planned]) -> Result<Report> {
+/// A duration in minutes and seconds.
+fn clock(duration: Duration) -> String {
+    format!("{} min {:02} s", duration.as_secs() / 60, duration.as_secs() % 60)
+}
+
+/// Builds the sides that are to run, for the suites that are.
+fn build_sides(
+    place: &Place,
+    side: Side,
+    planned: &[Planned],
+) -> Result<(Option<Peer>, Option<Ours>)> {
     let (root, out) = (place.root.as_path(), place.out.as_path());
-    publish::clear(out)?;
     let sources = root.join("bench/linux");
     let programs = peer::compile(&sources.join("src"), &out.join("programs"))?;
     let trees = trees(root, &programs, planned.iter().map(|planned| planned.suite.boot))?;
-    let linux = match arguments.side {
+    let linux = match side {
         Side::Ours => None,
         _ => {
             let (debs, out) = (out.join("linux/packages"), out.join("linux"));
             Some(peer::build(&sources, &debs, &out, &programs, &trees)?)
         }
     };
-    let ours = match arguments.side {
+    let ours = match side {
         Side::Linux => None,
         _ => {
             let ours = ours::build(root, out, &programs, &trees)?;
@@ -124,30 +142,47 @@ fn measure(place: &Place, arguments: &Arguments, planned: &[Planned]) -> Result<
             Some(if is_checked { ours.with_checked_kernel(root, out)? } else { ours })
         }
     };
+    Ok((linux, ours))
+}
+
+/// Builds and runs what was asked for; the report, and how long the machines ran.
+fn measure(
+    place: &Place,
+    arguments: &Arguments,
+    planned: &[Planned],
+) -> Result<(Report, Duration)> {
+    let (root, out) = (place.root.as_path(), place.out.as_path());
+    publish::clear(out)?;
+    let (linux, ours) = build_sides(place, arguments.side, planned)?;
+    let qemu = machine::version()?;
     let sides = Sides {
+        qemu: &qemu,
         linux: linux.as_ref(),
         ours: ours.as_ref(),
         out,
         quick: arguments.is_short(),
         reuse: arguments.reuse,
-        limit: Duration::from_secs(if arguments.quick { 280 } else { 1_800 }),
+        limit: LIMIT,
     };
     let mut report = Report {
         schema: report::SCHEMA,
         commit: commit(root)?,
         date: packages::output(Command::new("date").args(["-u", "+%F"]))?.trim().to_owned(),
-        qemu: machine::version()?,
+        qemu: qemu.clone(),
         flags: BTreeMap::new(),
         packages: linux.as_ref().map(|peer| peer.packages.clone()).unwrap_or_default(),
         figures: Vec::new(),
     };
-    for (planned, runs) in planned.iter().zip(sides.run(planned)) {
+    let begun = Instant::now();
+    let all_runs = sides.run(planned);
+    let measuring = begun.elapsed();
+    for (planned, runs) in planned.iter().zip(all_runs) {
         publish::distributions(out, planned.suite.name, &runs)?;
         report.flags.insert(planned.suite.name.to_owned(), planned.flags.clone().into());
         report.figures.extend(side::figures(planned, &runs));
     }
     report.figures.extend(parallel::ratio(&report.figures));
-    Ok(report)
+    Ok((report, measuring))
 }
 
 fn commit(root: &Path) -> Result<String> {

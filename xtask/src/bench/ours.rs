@@ -19,12 +19,24 @@ const SMALLEST: &[&str] = &["nothing"];
 /// When everything in the layer was changed: 2026-01-01, as the machine's clock says.
 const MODIFIED: Duration = Duration::from_secs(1_767_225_600);
 
-/// A boot module and the digest of the layer in it.
+/// Images that differ in one file, each of which is started for the first time once.
+const NEW: usize = 8;
+
+/// A boot module and the digests of the layers in it, in hexadecimal digits.
 pub(crate) struct Module {
     /// The file.
     pub(crate) file: PathBuf,
-    /// The digest, in hexadecimal digits.
-    pub(crate) layer: String,
+    /// The layer of the measured programs.
+    layer: String,
+    /// Layers of images that nothing has started yet.
+    new: Vec<String>,
+}
+
+impl Module {
+    /// What the command line says of its layers.
+    pub(crate) fn words(&self) -> String {
+        format!("layer={} new={}", self.layer, self.new.join(","))
+    }
 }
 
 /// The built files.
@@ -69,24 +81,37 @@ impl Ours {
 
 /// Composes the boot modules; the machine's programs must have been built. `trees` are the files of other images.
 pub(crate) fn build(root: &Path, out: &Path, programs: &Path, trees: &Trees) -> Result<Ours> {
-    let module = |name: &str, tree: &Path| -> Result<Module> {
+    let layer = |name: &str, tree: &Path| -> Result<Layer> {
         let blob = out.join(name).with_extension("erofs");
-        let layer = import(tree, &out.join("store"), &blob)
+        let digest = import(tree, &out.join("store"), &blob)
             .with_context(|| format!("the layer {name} cannot be made"))?;
-        let file = out.join(name).with_extension("img");
-        build::with_blob(root, "bench", &blob, &file)?;
-        Ok(Module { file, layer })
+        Ok(Layer { name: name.to_owned(), digest, blob })
     };
-    let all = tree(&out.join("all"), programs, PROGRAMS)?;
-    let smallest = tree(&out.join("smallest"), programs, SMALLEST)?;
+    let module = |name: &str, tree: &Path, new: Vec<Layer>| -> Result<Module> {
+        let layer = layer(name, tree)?;
+        let file = out.join(name).with_extension("img");
+        let blob = |layer: &Layer| (format!("layer.{}", layer.name), layer.blob.clone());
+        let blobs: Vec<_> = std::iter::once(&layer).chain(&new).map(blob).collect();
+        build::with_blobs(root, "bench", &blobs, &file)?;
+        let new = new.into_iter().map(|layer| layer.digest).collect();
+        Ok(Module { file, layer: layer.digest, new })
+    };
+    let new = |number: usize| -> Result<Layer> {
+        let name = format!("new{number}");
+        let number = [("etc/number", number.to_string())];
+        layer(&name, &tree(&out.join(&name), programs, SMALLEST, &number)?)
+    };
+    let new = (0..NEW).map(new).collect::<Result<_>>()?;
+    let all = tree(&out.join("all"), programs, PROGRAMS, &[])?;
+    let smallest = tree(&out.join("smallest"), programs, SMALLEST, &[])?;
     Ok(Ours {
         kernel: keep(&build::Built::in_tree(root).kernel, out, "kernel.elf")?,
         checked: None,
-        all: module("all", &all)?,
-        smallest: module("smallest", &smallest)?,
+        all: module("all", &all, new)?,
+        smallest: module("smallest", &smallest, Vec::new())?,
         others: trees
             .iter()
-            .map(|(boot, tree)| Ok((*boot, module(boot.file(), tree)?)))
+            .map(|(boot, tree)| Ok((*boot, module(boot.file(), tree, Vec::new())?)))
             .collect::<Result<_>>()?,
     })
 }
@@ -98,14 +123,24 @@ fn keep(kernel: &Path, out: &Path, name: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Makes the files of a layer of programs; their folder.
-fn tree(tree: &Path, programs: &Path, held: &[&str]) -> Result<PathBuf> {
+/// A layer that was imported.
+struct Layer {
+    name: String,
+    digest: String,
+    blob: PathBuf,
+}
+
+/// Makes the files of a layer of programs and of what `texts` hold; their folder.
+fn tree(tree: &Path, programs: &Path, held: &[&str], texts: &[(&str, String)]) -> Result<PathBuf> {
     let _ = fs::remove_dir_all(tree);
     for folder in ["bin", "tmp", "dev", "proc", "sys", "etc"] {
         fs::create_dir_all(tree.join(folder))?;
     }
     for name in held {
         fs::copy(programs.join(name), tree.join("bin").join(name))?;
+    }
+    for (name, text) in texts {
+        fs::write(tree.join(name), text)?;
     }
     settle(tree)?;
     Ok(tree.to_owned())

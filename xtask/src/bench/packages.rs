@@ -50,16 +50,27 @@ pub(crate) fn fetch(names: &[String], folder: &Path) -> Result<Vec<Package>> {
         let file = match find(folder, name)? {
             Some(file) => file,
             None => {
-                output(Command::new("apt-get").args(["-q", "download", name]).current_dir(folder))
-                    .with_context(|| {
-                        format!("package {name} cannot be downloaded (try: apt-get update)")
-                    })?;
+                download(name, folder)?;
                 find(folder, name)?.with_context(|| format!("package {name} left no file"))?
             }
         };
         packages.push(describe(name, file)?);
     }
     Ok(packages)
+}
+
+/// Downloads a package beside the others, so that one which was cut is never taken for whole.
+fn download(name: &str, folder: &Path) -> Result<()> {
+    let part = folder.join("part");
+    let _ = fs::remove_dir_all(&part);
+    fs::create_dir_all(&part)?;
+    output(Command::new("apt-get").args(["-q", "download", name]).current_dir(&part))
+        .with_context(|| format!("package {name} cannot be downloaded (try: apt-get update)"))?;
+    for entry in fs::read_dir(&part)? {
+        let entry = entry?;
+        fs::rename(entry.path(), folder.join(entry.file_name()))?;
+    }
+    Ok(fs::remove_dir(&part)?)
 }
 
 fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>> {

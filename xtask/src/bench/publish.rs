@@ -4,6 +4,7 @@ use super::{
     Place, packages, picture, places,
     report::{self, Report},
     side::Runs,
+    table,
 };
 use anyhow::{Context, Result, ensure};
 use std::{fs, path::Path, process::Command};
@@ -24,7 +25,8 @@ pub(crate) fn clear(out: &Path) -> Result<()> {
 /// Prints the table, then writes the report and the pictures.
 pub(crate) fn publish(place: &Place, report: &Report) -> Result<()> {
     let out = place.out.as_path();
-    println!("{}", report.markdown());
+    println!("\n{}", table::text(report));
+    println!("{}", report.verdict());
     write(&out.join("report.json"), &serde_json::to_string_pretty(report)?)?;
     write(&out.join("report.md"), &report.markdown())?;
     draw(out, report)?;
@@ -60,6 +62,13 @@ pub(crate) fn compare(report: &Report, before: Option<&Report>) {
         return;
     }
     println!("\nagainst {} ({}), changes above 1 %:", before.commit, before.date);
+    if report.qemu != before.qemu {
+        println!("  (that was {}, which may count otherwise)", before.qemu);
+    }
+    let other = report.other_flags(before);
+    if !other.is_empty() {
+        println!("  (not compared, because the flags were others: {})", other.join(", "));
+    }
     let changes = report.changes(before);
     for (name, old, new) in &changes {
         let word = if new > old { "worse" } else { "better" };

@@ -4,6 +4,7 @@ use super::{
     figures::Sample,
     machine::{Flags, Mode},
     packages::Package,
+    table,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -35,7 +36,7 @@ pub(crate) struct Figure {
 
 impl Figure {
     /// Whether our median is above its bound; no failure, for the bounds are aims.
-    fn misses_bound(&self) -> bool {
+    pub(crate) fn misses_bound(&self) -> bool {
         let ours = self.systems.get("ours").filter(|_| self.void.is_none());
         ours.zip(self.bound).is_some_and(|(ours, bound)| ours.p50 > bound)
     }
@@ -113,17 +114,10 @@ impl Report {
                     "\n## {suite}\n\n| figure | unit | process | crun | runc | ours | ratio | bound |\n| --- | --- | --: | --: | --: | --: | --: | --: |\n"
                 );
             }
-            let cell = |system: &str| match figure.systems.get(system) {
-                Some(sample) => match sample.spread() {
-                    Some(spread) => format!("{} ±{:.0} %", number(sample.p50), spread * 50.0),
-                    None => number(sample.p50),
-                },
-                None => String::new(),
-            };
+            let cell = |system: &str| table::cell(figure, system);
             let ratio = match (&figure.void, figure.ratio) {
                 (Some(reason), _) => format!("void: {reason}"),
-                (None, Some(ratio)) => format!("{ratio:.2}"),
-                (None, None) => String::new(),
+                (None, value) => value.map(ratio).unwrap_or_default(),
             };
             let bound = match figure.bound {
                 Some(bound) if figure.misses_bound() => format!("**missed:** {}", number(bound)),
@@ -141,30 +135,36 @@ impl Report {
                 cell("ours")
             );
         }
+        let verdict = self.verdict();
+        if !verdict.is_empty() {
+            let _ = write!(page, "\n{verdict}");
+        }
+        page
+    }
+
+    /// How many bounds are met, and which are missed.
+    pub(crate) fn verdict(&self) -> String {
         let is_judged =
             |figure: &&Figure| figure.void.is_none() && figure.systems.contains_key("ours");
         let (judged, open): (Vec<_>, Vec<_>) =
             self.figures.iter().filter(|figure| figure.bound.is_some()).partition(is_judged);
         let bounded = judged.len();
         let missed: Vec<&str> = self.missed().map(|figure| figure.name.as_str()).collect();
-        let _ = match missed.as_slice() {
-            [] if bounded == 0 => Ok(()),
-            [] => write!(page, "\nAll {bounded} bounds are met.\n"),
-            missed => write!(
-                page,
-                "\n{} of {bounded} bounds are missed: {}.\n",
-                missed.len(),
-                missed.join("; ")
-            ),
+        let mut text = match missed.as_slice() {
+            [] if bounded == 0 => String::new(),
+            [] => format!("All {bounded} bounds are met.\n"),
+            missed => {
+                format!("{} of {bounded} bounds are missed: {}.\n", missed.len(), missed.join("; "))
+            }
         };
         if !open.is_empty() {
             let _ = writeln!(
-                page,
-                "\n{} bounds could not be judged: their figures are void or not of this run.",
+                text,
+                "{} bounds could not be judged: their figures are void or not of this run.",
                 open.len()
             );
         }
-        page
+        text
     }
 
     /// Whether another report has exact figures in the same units: times and counts of instructions say nothing about each other.
@@ -181,6 +181,15 @@ impl Report {
         self.flags.get(&figure.suite).is_some_and(|record| record.flags.mode == Mode::Icount)
     }
 
+    /// Suites that ran under other flags in another report: what changed there is not the code alone.
+    pub(crate) fn other_flags(&self, before: &Self) -> Vec<&str> {
+        let is_other = |suite: &String, flags: &FlagRecord| {
+            before.flags.get(suite).is_some_and(|earlier| earlier != flags)
+        };
+        let flags = self.flags.iter().filter(|(suite, flags)| is_other(suite, flags));
+        flags.map(|(suite, _)| suite.as_str()).collect()
+    }
+
     /// Exact figures of ours whose median changed by more than 1 %, worst first: (name, before, after).
     pub(crate) fn changes(&self, before: &Self) -> Vec<(String, f64, f64)> {
         let earlier: BTreeMap<_, _> = before
@@ -190,10 +199,12 @@ impl Report {
                 Some(((&figure.name, &figure.unit), figure.systems.get("ours")?.p50))
             })
             .collect();
+        let other = self.other_flags(before);
         let mut changes: Vec<(String, f64, f64)> = self
             .figures
             .iter()
-            .filter(|figure| self.is_exact(figure))
+            .filter(|figure| self.is_exact(figure) && figure.void.is_none())
+            .filter(|figure| !other.contains(&figure.suite.as_str()))
             .filter_map(|figure| {
                 let after = figure.systems.get("ours")?.p50;
                 let before = *earlier.get(&(&figure.name, &figure.unit))?;
@@ -203,6 +214,11 @@ impl Report {
         changes.sort_by(|a, b| (b.2 / b.1).total_cmp(&(a.2 / a.1)));
         changes
     }
+}
+
+/// A ratio with two digits that say something, or more.
+pub(crate) fn ratio(value: f64) -> String {
+    if value < 0.1 { format!("{value:.4}") } else { format!("{value:.2}") }
 }
 
 /// A number with thousands separators.
@@ -265,6 +281,19 @@ mod tests {
         }
         assert!(after.changes(&report(1000.0)).is_empty());
         assert!(!after.is_comparable(&report(1000.0)) && !report(1000.0).is_comparable(&after));
+    }
+
+    #[test]
+    fn what_ran_under_other_flags_or_is_void_is_no_change() {
+        let mut other = report(2000.0);
+        for record in other.flags.values_mut() {
+            record.flags.seed = 7;
+        }
+        assert_eq!(other.other_flags(&report(1000.0)), ["micro"]);
+        assert!(other.changes(&report(1000.0)).is_empty());
+        let mut void = report(2000.0);
+        void.figures.iter_mut().for_each(|figure| figure.void = Some("why".into()));
+        assert!(void.changes(&report(1000.0)).is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{
     figures::{Output, Sample, Void},
     machine::{self, Flags, Machine, Mode},
-    ours::Ours,
+    ours::{Module, Ours},
     peer::Peer,
     places::{Bound, Place},
     report::Figure,
@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     fs,
+    io::IsTerminal as _,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -32,6 +33,8 @@ pub(crate) struct Sides<'a> {
     pub(crate) ours: Option<&'a Ours>,
     /// Where the machines' outputs are kept.
     pub(crate) out: &'a Path,
+    /// QEMU's version.
+    pub(crate) qemu: &'a str,
     pub(crate) quick: bool,
     /// Linux's output of an earlier run will do, if everything it depends on is the same.
     pub(crate) reuse: bool,
@@ -87,11 +90,11 @@ impl Planned {
         format!("console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable{clock} {line}")
     }
 
-    /// The command line of our system; `layer` is the digest of the measured programs' layer.
-    pub(crate) fn line_of_ours(&self, quick: bool, layer: &str) -> String {
+    /// The command line of our system, with a boot module.
+    pub(crate) fn line_of_ours(&self, quick: bool, module: &Module) -> String {
         let (name, quick, icount) = (self.suite.ours, u8::from(quick), self.icount());
-        let figures = self.figures();
-        format!("bench={name} quick={quick} icount={icount} layer={layer} figures={figures}")
+        let (words, figures) = (module.words(), self.figures());
+        format!("bench={name} quick={quick} icount={icount} {words} figures={figures}")
     }
 }
 
@@ -153,7 +156,7 @@ impl Sides<'_> {
         let ours = self.ours?;
         let suite = planned.suite;
         let booted = ours.module(suite.boot).and_then(|module| {
-            let line = planned.line_of_ours(self.quick, &module.layer);
+            let line = planned.line_of_ours(self.quick, module);
             let (flags, kernel, image) = (&planned.flags, ours.kernel(suite)?, &module.file);
             let machine =
                 Machine { flags, kernel, image, line: &line, more: &[], success: OURS_SUCCESS };
@@ -166,7 +169,7 @@ impl Sides<'_> {
     fn boot(&self, side: &str, suite: &Suite, machine: &Machine<'_>) -> Result<Run> {
         let log = self.out.join(format!("{side}-{}.log", suite.name));
         let key = log.with_extension("key");
-        let depends = dependencies(machine)?;
+        let depends = dependencies(machine, self.qemu)?;
         let flags = machine.flags.clone();
         // Times say something beside those of the same session only.
         let is_same = flags.mode == Mode::Icount
@@ -187,7 +190,8 @@ impl Sides<'_> {
                 progress(side, suite.name, count, &name.join(" "));
             }
         })?;
-        eprintln!("\r\x1b[K  {side} {}: {count} figures, {:.1?}", suite.name, begun.elapsed());
+        clear_progress();
+        eprintln!("  {side} {}: {count} figures, {:.1?}", suite.name, begun.elapsed());
         let kept = |error| format!("its output cannot be kept in {}: {error}", log.display());
         let mut output = Output::parse(&ended.text);
         // What a broken machine printed is wanted most of all.
@@ -215,7 +219,7 @@ fn broken(planned: &Planned, fault: &str) -> Run {
 }
 
 /// Everything that a run's output depends on: the same gives the same, to the last instruction, under icount.
-fn dependencies(machine: &Machine<'_>) -> Result<String> {
+fn dependencies(machine: &Machine<'_>, qemu: &str) -> Result<String> {
     let mut hash = Sha256::new();
     for file in [machine.kernel, machine.image] {
         let bytes = fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
@@ -223,14 +227,21 @@ fn dependencies(machine: &Machine<'_>) -> Result<String> {
     }
     hash.update(machine.flags.arguments().join(" "));
     hash.update(machine.line);
+    hash.update(qemu);
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Shows on one line how far a run has come; only to a person.
 fn progress(side: &str, suite: &str, count: u32, name: &str) {
-    use std::io::IsTerminal as _;
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K  {side} {suite}: {count:3} {name}");
+    }
+}
+
+/// Removes that line.
+fn clear_progress() {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
     }
 }
 

@@ -42,11 +42,11 @@ struct Figure {
     is_last: bool,
 }
 
-const LINUX: [Figure; 2] = [
+const LINUX: &[Figure] = &[
     Figure { name: "process", printed: "spawn.static", warm: 3, samples: 40, is_last: false },
     Figure { name: "crun", printed: "crun.seq", warm: 2, samples: 20, is_last: true },
 ];
-const OURS: [Figure; 2] = [
+const OURS: &[Figure] = &[
     Figure {
         name: "compartment",
         printed: "compartment.seq",
@@ -59,6 +59,13 @@ const OURS: [Figure; 2] = [
         printed: "spawn.static",
         warm: 3,
         samples: 40,
+        is_last: false,
+    },
+    Figure {
+        name: "compartment of a new image",
+        printed: "compartment.new",
+        warm: 0,
+        samples: 8,
         is_last: false,
     },
 ];
@@ -110,7 +117,7 @@ pub(super) fn run(place: &Place, side: Side, seed: u32) -> Result<()> {
     let ours = || -> Result<Counted> {
         let ours = ours::build(root, out, &programs, &Trees::new())?;
         let module = ours.module(suite.boot)?;
-        let line = planned.line_of_ours(true, &module.layer);
+        let line = planned.line_of_ours(true, module);
         counter.run("ours", ours.kernel(suite)?, &module.file, &line, OURS_SUCCESS)
     };
     let (linux, ours) = thread::scope(|scope| {
@@ -122,7 +129,7 @@ pub(super) fn run(place: &Place, side: Side, seed: u32) -> Result<()> {
     let linux = linux.map_err(|_| anyhow::anyhow!("the thread that ran Linux panicked"))?;
     println!("start of nothing, instructions     starts    by the TSC      counted   most apart");
     let mut apart = Vec::new();
-    for (counted, figures) in [(linux, &LINUX), (ours, &OURS)] {
+    for (counted, figures) in [(linux, LINUX), (ours, OURS)] {
         let Some(counted) = counted.transpose()? else { continue };
         let pairs = pairs(&counted.marks, mark)?;
         for (figure, pairs) in figures.iter().zip(split(&pairs, figures)?) {

@@ -33,6 +33,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("profile", start::profile),
     ("profile-burst", start::profile_burst),
     ("profile-idle", idle::profile),
+    ("profile-new", start::profile_new),
     ("start", start::run),
     ("tools", tools::run),
 ];

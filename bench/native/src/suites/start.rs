@@ -1,9 +1,9 @@
-//! Starts of `nothing`: one after the other, then by a process in its own compartment, then several at once.
+//! Starts of `nothing`: one after the other, then by a process in its own compartment, of images that were not started before, then several at once.
 
-use super::starts;
-use crate::{Bench, client::Failure};
-use alloc::format;
-use contract::compartment::ExitStatus;
+use super::{NOTHING, starts};
+use crate::{Bench, client::Failure, digest, mark, sample, word};
+use alloc::{format, string::ToString, vec::Vec};
+use contract::{compartment::ExitStatus, images::Digest};
 
 /// Compartments at once, and rounds of them; the Linux side has as many.
 const PARALLEL: [(usize, usize); 6] = [(2, 16), (4, 16), (8, 6), (16, 6), (32, 3), (64, 3)];
@@ -16,6 +16,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<(), Failure> {
     let rounds = if bench.quick { 20 } else { 40 };
     starts(bench, "compartment.seq", 1, rounds, 3)?;
     spawned(bench)?;
+    new_images(bench)?;
     for (parallel, rounds) in PARALLEL {
         starts(bench, &format!("compartment.par{parallel}"), parallel, rounds, 1)?;
     }
@@ -30,6 +31,48 @@ fn spawned(bench: &mut Bench) -> Result<(), Failure> {
             rt::log!("WARN spawn.static: {}", ended.account());
         }
     }
+    Ok(())
+}
+
+/// Starts images for the first time, then each for the second, when the service prepares their templates.
+fn new_images(bench: &mut Bench) -> Result<(), Failure> {
+    let layers = new_layers(bench)?;
+    for name in ["compartment.new", "compartment.again"] {
+        let (mut start, mut total) = (Vec::new(), Vec::new());
+        for layer in &layers {
+            let created = bench.client.create_of(*layer, NOTHING, false)?;
+            for ended in bench.client.wait(&[created])? {
+                match ended.first_instruction() {
+                    Some(first) => {
+                        start.push(first - ended.asked);
+                        total.push(ended.gone - ended.asked);
+                    }
+                    None => rt::log!("WARN {name}: {}", ended.account()),
+                }
+            }
+        }
+        sample::report_times(name, "start", &mut start);
+        sample::report_times(name, "total", &mut total);
+    }
+    Ok(())
+}
+
+/// The layers of images that nothing has started yet, as the command line tells them.
+fn new_layers(bench: &Bench) -> Result<Vec<Digest>, Failure> {
+    let words = word(&bench.line, "new=").unwrap_or_default();
+    let layers: Option<Vec<Digest>> = words.split(',').map(digest).collect();
+    layers.ok_or_else(|| Failure("new= has no digests".to_string()))
+}
+
+/// The first start of an image, after that of others.
+pub(super) fn profile_new(bench: &mut Bench) -> Result<(), Failure> {
+    let layers = new_layers(bench)?;
+    for (index, layer) in layers.iter().enumerate() {
+        bench.client.is_profiled = index + 1 == layers.len();
+        let created = bench.client.create_of(*layer, NOTHING, false)?;
+        bench.client.wait(&[created])?;
+    }
+    mark::end();
     Ok(())
 }
 

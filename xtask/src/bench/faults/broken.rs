@@ -4,8 +4,9 @@
 
 use super::super::{
     Place, Side,
-    machine::Mode,
-    ours, peer,
+    figures::{Output, Void},
+    machine::{self, Mode},
+    ours, packages, peer,
     side::{self, Planned, Sides},
     suites::{Suite, Trees},
 };
@@ -92,13 +93,16 @@ pub(super) fn run(place: &Place, side: Side) -> Result<()> {
     let out = place.out.join("broken");
     let _ = fs::remove_dir_all(&out);
     let sources = root.join("bench/linux");
+    let qemu = machine::version()?;
     let programs = failing(&sources.join("src"), &out)?;
+    println!("refused: a program that does not say when it began: {}", mute(&programs)?);
     if side != Side::Linux {
         let ours = ours::build(root, &out, &programs, &Trees::new())?;
         let sides = Sides {
             linux: None,
             ours: Some(&ours),
             out: &out,
+            qemu: &qemu,
             quick: true,
             reuse: false,
             limit: LIMIT,
@@ -116,6 +120,7 @@ pub(super) fn run(place: &Place, side: Side) -> Result<()> {
             linux: Some(&linux),
             ours: None,
             out: &out,
+            qemu: &qemu,
             quick: true,
             reuse: false,
             limit: LIMIT,
@@ -138,6 +143,16 @@ fn failing(sources: &Path, out: &Path) -> Result<PathBuf> {
     peer::compile(&broken, &out.join("programs"))
 }
 
+/// Why a start is refused whose program ends well and does not say when it began; the starter runs on this computer.
+fn mute(programs: &Path) -> Result<String> {
+    let mut starter = Command::new(programs.join("spawnb"));
+    starter.args(["-s", "-n", "2", "-w", "0", "mute", "/bin/true"]);
+    match Output::parse(&packages::output(&mut starter)?).figure("mute", "total", 1) {
+        Err(void @ Void::ProgramFailed(_)) => Ok(void.reason()),
+        other => bail!("a program that does not say when it began gave {other:?}"),
+    }
+}
+
 /// Makes every machine's fault on one side.
 fn all(side: &str, sides: &Sides<'_>) -> Result<()> {
     for fault in FAULTS {
@@ -156,12 +171,15 @@ fn refusal(fault: &Fault, side: &str, sides: &Sides<'_>) -> Result<String> {
     let flags = suite.flags(Mode::Icount, 1);
     let places = suite.places(true, Mode::Icount);
     let planned = [Planned { suite, flags, places, repetitions: 1 }];
-    let runs = thread::scope(|scope| {
-        if fault.is_killed {
-            scope.spawn(kill_midway);
+    let runs = thread::scope(|scope| -> Result<_> {
+        let killer = fault.is_killed.then(|| scope.spawn(kill_midway));
+        let runs = sides.run(&planned);
+        match killer.map(thread::ScopedJoinHandle::join) {
+            Some(Err(_)) => bail!("{}: the thread that kills panicked", fault.name),
+            Some(Ok(killed)) => killed.map(|()| runs),
+            None => Ok(runs),
         }
-        sides.run(&planned)
-    });
+    })?;
     ensure!(machines_of(std::process::id())?.is_empty(), "{}: a machine is left", fault.name);
     let figures = side::figures(&planned[0], runs.first().context("no run")?);
     // A side that runs alone has figures that are the other's only.
@@ -180,7 +198,10 @@ fn kill_midway() -> Result<()> {
 
 /// Ends a run from outside by a signal and waits until its machine is gone.
 fn ended(place: &Place, signal: Signal) -> Result<()> {
-    let mut run = Command::new(std::env::current_exe()?)
+    // What a shell starts in the background ignores Ctrl-C, and so would what it starts.
+    let mut run = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(std::env::current_exe()?)
         .args(["bench", "--suite", "idle", "--side", "ours", "--out"])
         .arg(place.out.join("broken/ended"))
         .current_dir(&place.root)

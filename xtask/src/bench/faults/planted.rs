@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 /// What a good run prints.
 const GOOD: &str = "S begin micro\n\
     R lb.stat op n=11 min=10 p50=12 p99=14 max=14 mean=12\n\
+    V lb.stat op 10 10 11 11 12 12 12 13 13 14 14\n\
     S end micro\n";
 
 /// A planted fault: its name, and the runs of Linux and of ours.
@@ -29,11 +30,16 @@ fn printed(text: &str) -> Run {
 }
 
 fn faults() -> Vec<Fault> {
-    let bad: [(&'static str, String); 10] = [
+    let bad: [(&'static str, String); 12] = [
         ("the program failed", format!("{GOOD}WARN lb.stat: 2 runs had a non-zero status\n")),
         ("the figure is missing", GOOD.replace("R lb.stat", "R lb.other")),
         ("too few samples", GOOD.replace("n=11", "n=2")),
         ("the median is above the maximum", GOOD.replace("p50=12", "p50=99")),
+        ("the samples are others", GOOD.replace("op 10 10 11", "op 10 10")),
+        (
+            "it is printed twice",
+            format!("{GOOD}R lb.stat op n=11 min=1 p50=2 p99=3 max=3 mean=2\n"),
+        ),
         ("a number is no number", GOOD.replace("min=10", "min=x")),
         ("the median is zero", GOOD.replace("min=10 p50=12", "min=0 p50=0")),
         ("a number is infinite", GOOD.replace("max=14", "max=inf")),

@@ -45,7 +45,8 @@ struct Scenario {
 }
 
 /// Scenarios that are no figures.
-const SPANS: [&str; 7] = ["start", "total", "burst", "start-idle", "total-idle", "boot", "ipc"];
+const SPANS: [&str; 8] =
+    ["start", "total", "start-new", "burst", "start-idle", "total-idle", "boot", "ipc"];
 
 /// Every scenario's name.
 pub(crate) fn scenarios() -> Vec<String> {
@@ -67,6 +68,7 @@ impl Scenario {
         match name {
             "start" => scenario("start", "bench=profile", marks.0, first),
             "total" => scenario("start", "bench=profile", marks.0, marks.1),
+            "start-new" => scenario("start", "bench=profile-new", marks.0, first),
             "burst" => scenario("start", "bench=profile-burst", marks.0, marks.1),
             "start-idle" => scenario("idle", "bench=profile-idle", marks.0, first),
             "total-idle" => scenario("idle", "bench=profile-idle", marks.0, marks.1),
@@ -104,7 +106,7 @@ pub(crate) fn run(place: &Place, seed: u32, name: &str) -> Result<()> {
     }
     let names = Names::read(&files)?;
     let module = ours.module(suite.boot)?;
-    let line = format!("{} layer={}", scenario.line, module.layer);
+    let line = format!("{} {}", scenario.line, module.words());
     let flags = suite.flags(Mode::Icount, seed);
     let (kernel, image) = (ours.kernel(suite)?, module.file.as_path());
     let machine = Machine { flags: &flags, kernel, image, line: &line, more: &[], success: 1 };
