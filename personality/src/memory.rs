@@ -26,8 +26,8 @@ use rt::{Domain, Space, startup::home_space};
 const PAGE: u64 = PAGE_SIZE;
 /// Flags of `SpaceZero`: `mprotect` may grant every access later.
 const MAY_ALL: u64 = 1 << 10 | 1 << 11;
-/// Bytes between two areas that fork passes over with them.
-const SHORT_GAP: u64 = 64 * PAGE;
+/// Bytes between two areas that fork passes over with them: those of one table of pages, as a break may lie behind its program.
+const SHORT_GAP: u64 = 512 * PAGE;
 /// Mappings from this length on end at a multiple of it, so that the kernel needs one word for many of their untouched pages.
 const LARGE: u64 = 1 << 21;
 /// Areas a process may have (vm.max_map_count).
@@ -125,16 +125,15 @@ fn whole_pages(length: u64) -> Result<u64, Errno> {
 }
 
 impl Memory {
-    /// Empty memory.
+    /// Empty memory; mappings without an address go below one.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub fn new() -> Result<Self, Errno> {
+    pub fn new(top: u64) -> Result<Self, Errno> {
         let space = Space::create(Domain::OWN, SpaceUse::Guest, Some(home_space()))?;
-        let (random, _) = crate::file::device::random();
         let mut memory = Self::default();
         memory.space = space;
-        memory.top.set(0x7fff_f000_0000 - (random % (1 << 22)) * PAGE);
+        memory.top.set(top);
         Ok(memory)
     }
 
@@ -249,10 +248,10 @@ impl Memory {
             let fits = hint >= GUEST_MIN
                 && hint
                     .checked_add(length)
-                    .is_some_and(|end| end <= self.top.get() && self.is_free(hint, end));
+                    .is_some_and(|end| end <= GUEST_MAX && self.is_free(hint, end));
             if fits { hint } else { self.find_free(length)? }
         };
-        if self.areas.borrow().len() >= MAX_AREAS {
+        if self.is_full() {
             return Err(Errno::ENOMEM);
         }
         if let Err(errno) = self.fill(start, length / PAGE, mapping) {
@@ -350,7 +349,17 @@ impl Memory {
         if end > GUEST_MAX {
             return Err(Errno::EINVAL);
         }
+        // A hole inside an area makes two of it.
+        let is_inside = |(area_start, area): (u64, Area)| area_start < start && end < area.end;
+        if self.is_full() && self.area_at(start).is_some_and(is_inside) {
+            return Err(Errno::ENOMEM);
+        }
         self.unmap_range(start.max(GUEST_MIN), end)
+    }
+
+    /// Whether there are as many areas as there may be.
+    fn is_full(&self) -> bool {
+        self.areas.borrow().len() >= MAX_AREAS
     }
 
     fn unmap_range(&self, start: u64, end: u64) -> Result<(), Errno> {
@@ -408,6 +417,10 @@ impl Memory {
             && self.areas.borrow().range(..end).any(|(_, area)| is_bad(area))
         {
             return Err(Errno::EACCES);
+        }
+        let is_split = |at| self.area_at(at).is_some_and(|(area_start, _)| area_start < at);
+        if self.is_full() && (is_split(start) || is_split(end)) {
+            return Err(Errno::ENOMEM);
         }
         self.split(start);
         self.split(end);
@@ -515,7 +528,7 @@ impl Memory {
         let extra = new_length.saturating_sub(old_length);
         if fixed.is_none()
             && end == area.end
-            && end + extra <= self.top.get()
+            && end + extra <= GUEST_MAX
             && self.is_free(end, end + extra)
         {
             self.map(end, extra, true, true, &grown)?;

@@ -161,3 +161,22 @@ CASE(resident_is_what_was_touched, "proc_pid_statm(5)")
     CHECK(touched >= before + 2000 && touched < before + 2560);
     CHECK(madvise(p, 64 << 20, MADV_DONTNEED) == 0 && resident_pages() < before + 512);
 }
+
+/* The number of areas is bounded: what would make one more of them fails, what needs none works. */
+CASE(a_hole_in_an_area_needs_another_one, "munmap(2), mprotect(2): ENOMEM")
+{
+    enum { MOST = 65530 };
+    size_t page = 4096, pages = 2 * MOST;
+    char *at = mmap(0, pages * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(at != MAP_FAILED);
+    char *whole = mmap(0, 8 * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(whole != MAP_FAILED);
+    size_t i = 1;
+    while (i < pages && mprotect(at + i * page, page, PROT_READ) == 0) i += 2;
+    CHECK(i < pages);
+    CHECK_ERRNO(mprotect(at + i * page, page, PROT_READ), ENOMEM);
+    CHECK_ERRNO(munmap(whole + 2 * page, page), ENOMEM);
+    CHECK_ERRNO(mprotect(whole + 2 * page, page, PROT_WRITE), ENOMEM);
+    CHECK(munmap(whole, page) == 0);
+    CHECK(munmap(at, pages * page) == 0 && munmap(whole + 2 * page, page) == 0 && mprotect(whole + 4 * page, page, PROT_WRITE) == 0);
+}

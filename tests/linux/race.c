@@ -243,3 +243,130 @@ CASE(appended_lines_do_not_mix, "write(2), O_APPEND of open(2)")
     for (int i = 0; i < WORKERS; i++) CHECK(lines[i] == ROUNDS);
     CHECK(unlink("/tmp/race.log") == 0);
 }
+
+/* Descriptors that come and go: who holds a number holds one file, whoever else opens and closes at the same time. */
+static void *open_and_close(void *me)
+{
+    for (int i = 0; i < 2 * ROUNDS; i++) {
+        int ends[2], copy;
+        long told = (long)me * 1000 + i, heard = -1;
+        CHECK(pipe2(ends, O_CLOEXEC) == 0 && (copy = fcntl(ends[1], F_DUPFD_CLOEXEC, 20)) >= 20);
+        CHECK(close(ends[1]) == 0 && write(copy, &told, sizeof told) == sizeof told && close(copy) == 0);
+        CHECK(read(ends[0], &heard, sizeof heard) == sizeof heard && heard == told);
+        CHECK(read(ends[0], &heard, sizeof heard) == 0 && close(ends[0]) == 0);
+    }
+    return 0;
+}
+CASE(descriptors_that_come_and_go_are_not_mixed, "pipe(2), fcntl(2), close(2)") { together(open_and_close); }
+
+/* A watch that is added and taken away while others wait on the same instance. */
+static void *add_and_remove(void *me)
+{
+    for (int i = 0; i < ROUNDS; i++) {
+        struct epoll_event event = { .events = EPOLLIN, .data.u32 = 100 + (int)(long)me }, got[WORKERS + 1];
+        uint64_t one = 1;
+        int fd = eventfd(0, 0);
+        CHECK(fd >= 0 && epoll_ctl(instance, EPOLL_CTL_ADD, fd, &event) == 0 && write(fd, &one, sizeof one) == sizeof one);
+        int count = epoll_wait(instance, got, WORKERS + 1, 5000), own = 0;
+        CHECK(count >= 1);
+        for (int j = 0; j < count; j++) own += got[j].data.u32 == event.data.u32;
+        CHECK(own == 1);
+        /* Half of them are taken away by their close alone. */
+        if (i % 2) CHECK(epoll_ctl(instance, EPOLL_CTL_DEL, fd, 0) == 0);
+        CHECK(close(fd) == 0);
+    }
+    return 0;
+}
+CASE(watches_are_added_and_removed_while_others_wait, "epoll_ctl(2)")
+{
+    CHECK((instance = epoll_create1(EPOLL_CLOEXEC)) >= 0);
+    together(add_and_remove);
+    struct epoll_event none;
+    CHECK(epoll_wait(instance, &none, 1, 0) == 0);
+}
+
+/* Signals that arrive while a thread forks and its child begins: each is handled once, by the one it was sent to. */
+static atomic_int stop_signals;
+static void *signal_the_process(void *unused)
+{
+    (void)unused;
+    while (!stop_signals) { CHECK(kill(getpid(), SIGUSR1) == 0); sched_yield(); }
+    return 0;
+}
+CASE(forks_under_signals_return_once, "fork(2), signal(7)")
+{
+    struct sigaction action = { .sa_handler = count, .sa_flags = SA_RESTART };
+    pthread_t t;
+    handled = 0;
+    CHECK(sigaction(SIGUSR1, &action, 0) == 0 && pthread_create(&t, 0, signal_the_process, 0) == 0);
+    for (int i = 0; i < 2 * ROUNDS; i++) {
+        pid_t pid = fork();
+        CHECK(pid >= 0);
+        /* Pending signals are not inherited. */
+        if (pid == 0) { int before = handled; sched_yield(); _exit(handled != before); }
+        CHECK(wait_status(pid) == 0);
+    }
+    stop_signals = 1;
+    CHECK(pthread_join(t, 0) == 0 && handled > 0);
+}
+
+/* A file that grows and shrinks under those who map it: its first page is always there, and what is written there stays. */
+static int shared_fd;
+static atomic_int grown;
+static void *resize(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 4 * ROUNDS; i++) CHECK(ftruncate(shared_fd, i % 2 ? PAGES * PAGE : PAGE) == 0);
+    grown = 1;
+    return 0;
+}
+static void *map_and_write(void *me)
+{
+    while (!grown) {
+        volatile char *at = mmap(0, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, shared_fd, 0);
+        CHECK(at != MAP_FAILED);
+        at[(long)me] = 1 + (long)me;
+        CHECK(at[(long)me] == 1 + (long)me);
+        CHECK(munmap((void *)at, PAGES * PAGE) == 0);
+    }
+    return 0;
+}
+CASE(a_file_is_resized_while_others_map_it, "mmap(2), ftruncate(2)")
+{
+    pthread_t t[WORKERS], resizer;
+    CHECK((shared_fd = open("/tmp/race.map", O_CREAT | O_TRUNC | O_RDWR, 0600)) >= 0 && ftruncate(shared_fd, PAGE) == 0);
+    CHECK(pthread_create(&resizer, 0, resize, 0) == 0);
+    for (long i = 0; i < WORKERS; i++) CHECK(pthread_create(&t[i], 0, map_and_write, (void *)i) == 0);
+    CHECK(pthread_join(resizer, 0) == 0);
+    for (int i = 0; i < WORKERS; i++) CHECK(pthread_join(t[i], 0) == 0);
+    char bytes[WORKERS];
+    CHECK(pread(shared_fd, bytes, WORKERS, 0) == WORKERS);
+    for (int i = 0; i < WORKERS; i++) CHECK(bytes[i] == 0 || bytes[i] == 1 + i);
+    CHECK(close(shared_fd) == 0 && unlink("/tmp/race.map") == 0);
+}
+
+/* Shared memory that several processes count in, each under a lock of one futex in it. */
+CASE(processes_count_under_a_shared_futex, "futex(2), mmap(2)")
+{
+    struct shared { atomic_int word; long counted; } *shared = mmap(0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(shared != MAP_FAILED);
+    pid_t pids[WORKERS];
+    for (int p = 0; p < WORKERS; p++) {
+        CHECK((pids[p] = fork()) >= 0);
+        if (pids[p]) continue;
+        for (int i = 0; i < 5 * ROUNDS; i++) {
+            int seen = 0;
+            if (!atomic_compare_exchange_strong(&shared->word, &seen, 1)) {
+                if (seen != 2) seen = atomic_exchange(&shared->word, 2);
+                while (seen != 0) { syscall(SYS_futex, &shared->word, FUTEX_WAIT, 2, 0, 0, 0); seen = atomic_exchange(&shared->word, 2); }
+            }
+            long value = shared->counted;
+            if (i % 16 == 0) sched_yield();
+            shared->counted = value + 1;
+            if (atomic_fetch_sub(&shared->word, 1) != 1) { atomic_store(&shared->word, 0); syscall(SYS_futex, &shared->word, FUTEX_WAKE, 1, 0, 0, 0); }
+        }
+        _exit(0);
+    }
+    for (int p = 0; p < WORKERS; p++) CHECK(wait_status(pids[p]) == 0);
+    CHECK(shared->counted == WORKERS * 5 * ROUNDS);
+}

@@ -145,3 +145,55 @@ CASE(signals_to_one_thread, "tgkill(2)")
     while (!tid) sleep_ms(1);
     CHECK(syscall(SYS_tgkill, getpid(), tid, SIGUSR1) == 0 && pthread_join(t, 0) == 0 && handled_by == tid);
 }
+
+/* Reads a file of /proc whole, without the newline at its end. */
+static void text_of(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY);
+    CHECK(fd >= 0);
+    ssize_t length = read(fd, text, size - 1);
+    CHECK(length >= 0 && close(fd) == 0);
+    if (length > 0 && text[length - 1] == '\n') length--;
+    text[length] = 0;
+}
+static pid_t named_tid;
+static void *be_named(void *ends)
+{
+    char go, text[64];
+    CHECK(pthread_setname_np(pthread_self(), "worker") == 0);
+    named_tid = gettid();
+    CHECK(write(((int *)ends)[1], "x", 1) == 1 && read(((int *)ends)[2], &go, 1) == 1);
+    text_of("/proc/thread-self/comm", text, sizeof text);
+    CHECK(!strcmp(text, "renamed"));
+    return 0;
+}
+CASE(every_thread_has_a_directory_with_its_own_name, "proc_pid_task(5), proc_pid_comm(5)")
+{
+    int ends[4];
+    char go, path[64], text[4096], line[64];
+    pthread_t t;
+    CHECK(pipe(ends) == 0 && pipe(ends + 2) == 0);
+    CHECK(pthread_setname_np(pthread_self(), "leader") == 0);
+    CHECK(pthread_create(&t, 0, be_named, ends) == 0 && read(ends[0], &go, 1) == 1);
+    snprintf(path, sizeof path, "/proc/self/task/%d/comm", named_tid);
+    text_of(path, text, sizeof text);
+    CHECK(!strcmp(text, "worker"));
+    text_of("/proc/self/comm", text, sizeof text);
+    CHECK(!strcmp(text, "leader"));
+    snprintf(path, sizeof path, "/proc/self/task/%d/status", named_tid);
+    text_of(path, text, sizeof text);
+    snprintf(line, sizeof line, "\nPid:\t%d\n", named_tid);
+    CHECK(!strncmp(text, "Name:\tworker\n", 13) && strstr(text, line));
+    snprintf(line, sizeof line, "\nTgid:\t%d\n", getpid());
+    CHECK(strstr(text, line));
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", named_tid);
+    text_of(path, text, sizeof text);
+    snprintf(line, sizeof line, "%d (worker) ", named_tid);
+    CHECK(!strncmp(text, line, strlen(line)));
+    /* Another thread of the process may name it. */
+    CHECK(pthread_setname_np(t, "renamed") == 0);
+    CHECK(write(ends[3], "x", 1) == 1 && pthread_join(t, 0) == 0);
+    text_of("/proc/self/comm", text, sizeof text);
+    CHECK(!strcmp(text, "leader"));
+    CHECK(access(path, F_OK) < 0 && errno == ENOENT);
+}

@@ -1,7 +1,7 @@
 //! Root file systems made of unmodified Debian packages, for the tests.
 //!
 //! Owns: a private apt (lists, cache and state below `target/`, sources derived from this computer's own), so that nothing system-wide changes and an ordinary
-//! user can do it; the unpacked trees; the source packages whose own tests are run. Maintainer scripts are not run: the few files that they would write and programs need are listed in [`FILES`] and
+//! user can do it; the unpacked trees; the source packages whose own tests are run. Maintainer scripts are not run: the few files that they would write and programs need are listed in [`FILES`], [`WRITTEN`] and
 //! [`LINKS`]. Must not know: how images are imported.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,6 +25,12 @@ const FILES: &[(&str, &str)] = &[
     ("usr/share/base-passwd/group.master", "etc/group"),
     ("usr/share/libc-bin/nsswitch.conf", "etc/nsswitch.conf"),
 ];
+
+/// Files that an installer writes: the names of the computer itself, which a daemon puts over its containers' own.
+const WRITTEN: &[(&str, &str)] = &[(
+    "etc/hosts",
+    "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 box\n",
+)];
 
 /// Links that maintainer scripts make, when their target is there.
 const LINKS: &[(&str, &str)] = &[
@@ -261,6 +267,9 @@ fn finish(root: &Path) -> Result<()> {
             fs::copy(root.join(from), root.join(to))
                 .with_context(|| format!("{to} cannot be written"))?;
         }
+    }
+    for (name, text) in WRITTEN {
+        fs::write(root.join(name), text).with_context(|| format!("{name} cannot be written"))?;
     }
     for (link, target) in LINKS {
         let link = root.join(link);

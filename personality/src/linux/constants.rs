@@ -175,3 +175,8 @@ pub const TIMER_ABSTIME: u64 = 1;
 /// Longest path, and longest name.
 pub const PATH_MAX: usize = 4096;
 pub const NAME_MAX: usize = 255;
+
+/// Of personality(2): the parts of a program go where they always go.
+pub const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
+/// What of personality(2) does not pass to a program with the rights of another: no randomness, an old layout, a first page, executable data.
+pub const PER_CLEAR_ON_SETID: u32 = ADDR_NO_RANDOMIZE | 0x020_0000 | 0x010_0000 | 0x040_0000;

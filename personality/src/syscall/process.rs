@@ -4,9 +4,9 @@ use super::{Call, Outcome, identity::ambient, time};
 use crate::{
     file::{Object, OpenFile, path},
     linux::{
-        AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, CLD_CONTINUED, CLD_EXITED, CLD_KILLED,
-        CLD_STOPPED, CLONE_NAMESPACES, CLONE_VFORK, CLONE_VM, Errno, O_CLOEXEC, O_RDWR, SIGCHLD,
-        WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WUNTRACED,
+        ADDR_NO_RANDOMIZE, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, CLD_CONTINUED, CLD_EXITED,
+        CLD_KILLED, CLD_STOPPED, CLONE_NAMESPACES, CLONE_VFORK, CLONE_VM, Errno, O_CLOEXEC, O_RDWR,
+        SIGCHLD, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WUNTRACED,
         layouts::{CloneArgs, Siginfo},
     },
     machine::{guest, state},
@@ -442,7 +442,6 @@ pub(super) fn rseq(call: &mut Call<'_>) -> Outcome {
 const PER_LINUX: u32 = 0;
 /// uname(2) tells of a 32-bit machine.
 pub(super) const PER_LINUX32: u32 = 8;
-const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
 
 pub(super) fn personality(call: &mut Call<'_>) -> Outcome {
     let process = &call.task.process;
@@ -451,7 +450,6 @@ pub(super) fn personality(call: &mut Call<'_>) -> Outcome {
     if wanted == u32::MAX {
         return Ok(before.into());
     }
-    // ADDR_NO_RANDOMIZE changes nothing a program could rely on.
     if !matches!(wanted & !ADDR_NO_RANDOMIZE, PER_LINUX | PER_LINUX32) {
         crate::gap!(call.system, "personality");
         return Err(Errno::EINVAL.into());

@@ -3,10 +3,14 @@
 use super::{
     Process, Task,
     elf::{Elf, clear_tails, read_at},
+    layout::{Layout, MAX_STACK, WORD},
 };
 use crate::{
-    file::{Node, lower, node::Meta, path::Walker},
-    linux::{Errno, PROT_EXEC, PROT_READ, PROT_WRITE, RLIMIT_STACK, S_IFREG, S_ISGID, S_ISUID},
+    file::{Node, device, lower, node::Meta, path::Walker},
+    linux::{
+        ADDR_NO_RANDOMIZE, Errno, PER_CLEAR_ON_SETID, PROT_EXEC, PROT_READ, PROT_WRITE,
+        RLIMIT_STACK, S_IFREG, S_ISGID, S_ISUID,
+    },
     machine::{
         attached, guest,
         state::{self, Vectors},
@@ -22,12 +26,6 @@ const PAGE: u64 = PAGE_SIZE;
 const SCRIPT_LINE: usize = 256;
 /// `#!` scripts that may name each other.
 const MAX_SCRIPTS: u32 = 5;
-/// Where a position-independent program goes, and its interpreter if the program is not there.
-const PROGRAM_AT: u64 = 0x5555_5555_4000;
-/// Highest address of the first stack: aligned, so that one word stands for 2 MiB of it that are not touched.
-const STACK_TOP: u64 = 0x7fff_ffe0_0000;
-/// Longest stack that is mapped at once.
-const MAX_STACK: u64 = 64 << 20;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -122,10 +120,12 @@ pub fn load(
         }
         None => None,
     };
-    let memory = Rc::new(Memory::new()?);
-    let at = (!elf.is_fixed).then_some(PROGRAM_AT);
+    let set_ids = set_ids(process, &request.node);
+    let layout = choose_layout(process, set_ids);
+    let memory = Rc::new(Memory::new(layout.mappings)?);
+    let at = (!elf.is_fixed).then_some(layout.program);
     let bias = elf.load(&memory, &request.node, &request.path, at)?;
-    let end = bias.wrapping_add(elf.bounds().1);
+    let end = layout.break_at(bias.wrapping_add(elf.bounds().1));
     memory.break_start.set(end);
     memory.break_end.set(end);
     let (mut entry, mut interpreter_bias) = (bias.wrapping_add(elf.entry), 0);
@@ -134,6 +134,10 @@ pub fn load(
         entry = interpreter_bias.wrapping_add(parsed.entry);
     }
     let size = process.limit(RLIMIT_STACK).clamp(128 << 10, MAX_STACK) & !(PAGE - 1);
+    let first = layout.stack_end - layout.stack_unused;
+    // All of the limit is left below where it begins; what is more than that costs nothing, and a page table for the rest of 2 MiB would.
+    let unit = if size < WORD { PAGE } else { WORD };
+    let low = (first - size) & !(unit - 1);
     let executable = if elf.stack_executable { PROT_EXEC } else { 0 };
     let stack_mapping = Mapping {
         protection: PROT_READ | PROT_WRITE | executable,
@@ -143,14 +147,13 @@ pub fn load(
         name: "[stack]",
         path: None,
     };
-    memory.map(STACK_TOP - size, size, true, false, &stack_mapping)?;
+    memory.map(low, layout.stack_end - low, true, false, &stack_mapping)?;
     let vdso = memory.map_code(&*vdso.page()?, "[vdso]")?;
     attached::attach(&memory)?;
     clear_tails(&elf, bias)?;
     if let Some((_, parsed, _)) = &interpreter {
         clear_tails(parsed, interpreter_bias)?;
     }
-    let set_ids = set_ids(process, &request.node);
     let vector = Vector {
         headers: elf.headers_at.map_or(0, |at| bias.wrapping_add(at)),
         header_count: elf.header_count,
@@ -159,8 +162,17 @@ pub fn load(
         is_secure: set_ids != (None, None),
         vdso,
     };
-    let stack = build_stack(&memory, (&request, &called), &vector, process, size)?;
+    let stack = build_stack(&memory, (&request, &called), &vector, process, (first, size))?;
     Ok(Loaded { memory, entry, stack, request, called, set_ids })
+}
+
+/// Where the parts go. Who asked for no randomness gets it, but not for a program that runs with the rights of another.
+fn choose_layout(process: &Process, set_ids: (Option<u32>, Option<u32>)) -> Layout {
+    if set_ids == (None, None) && process.execution_domain.get() & ADDR_NO_RANDOMIZE != 0 {
+        Layout::FIXED
+    } else {
+        Layout::drawn(device::random())
+    }
 }
 
 fn set_ids(process: &Process, node: &Node) -> (Option<u32>, Option<u32>) {
@@ -189,7 +201,7 @@ fn build_stack(
     (request, called): (&Request, &[u8]),
     vector: &Vector,
     process: &Process,
-    size: u64,
+    (first, size): (u64, u64),
 ) -> Result<u64, Errno> {
     let strings = |list: &[Vec<u8>]| list.iter().map(|text| text.len() as u64 + 1).sum::<u64>();
     let total = strings(&request.arguments) + strings(&request.environment) + called.len() as u64;
@@ -198,7 +210,7 @@ fn build_stack(
     if total.saturating_add(pointers) > size / 4 {
         return Err(Errno::ETOOBIG);
     }
-    let mut at = STACK_TOP - 16;
+    let mut at = first - 16;
     let mut push = |bytes: &[u8], terminated: bool| -> Result<u64, Errno> {
         at -= bytes.len() as u64 + u64::from(terminated);
         guest::write_bytes(at, bytes)?;
@@ -209,7 +221,7 @@ fn build_stack(
     };
     let name = push(called, true)?;
     let platform = push(b"x86_64", true)?;
-    let strings_end = STACK_TOP - 16 - called.len() as u64 - 8;
+    let strings_end = first - 16 - called.len() as u64 - 8;
     let mut environment = alloc::vec![0; request.environment.len()];
     for (place, text) in environment.iter_mut().zip(&request.environment).rev() {
         *place = push(text, true)?;
@@ -221,7 +233,7 @@ fn build_stack(
         *place = push(text, true)?;
     }
     memory.arguments.set((arguments.first().copied().unwrap_or(environment_at), environment_at));
-    let (low, high) = crate::file::device::random();
+    let (low, high) = device::random();
     let mut seed = [0; 16];
     seed[..8].copy_from_slice(&low.to_le_bytes());
     seed[8..].copy_from_slice(&high.to_le_bytes());
@@ -285,6 +297,8 @@ pub fn enter(task: &Rc<Task>, loaded: Loaded) {
             credentials.groups = [credentials.groups[0], gid, gid, gid];
         }
         *process.credentials.borrow_mut() = Rc::new(credentials);
+        let domain = process.execution_domain.get();
+        process.execution_domain.set(domain & !PER_CLEAR_ON_SETID);
     }
     let name = called.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     set_name(task, name);

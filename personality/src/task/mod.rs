@@ -13,6 +13,7 @@ pub mod exit;
 pub mod fork;
 pub mod frame;
 pub mod futex;
+mod layout;
 pub mod run;
 pub mod shortage;
 pub mod signal;

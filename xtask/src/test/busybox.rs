@@ -29,7 +29,9 @@ pub(super) fn run(root: &Path, mett: &Mett, tally: &mut Tally) -> Result<()> {
     let command = ["/bin/busybox", "sh", "/run.sh"];
     let theirs = results(&container::text(&container::linux(&files, &command, LIMIT)?));
     ensure!(theirs.len() > 100, "only {} tests ran on Linux", theirs.len());
-    let output = container::compartment(mett, name, "busybox-suite", &command, LIMIT)?;
+    let place =
+        container::Compartment { image: name, name: "busybox-suite", memory: "1g", seconds: LIMIT };
+    let output = container::compartment(mett, &place, &command)?;
     let ours = results(&container::text(&output));
     fs::write(folder.join("busybox.output"), container::text(&output))?;
     for (test, expected) in &theirs {

@@ -41,15 +41,27 @@ pub(super) fn linux(files: &Path, command: &[&str], seconds: u64) -> Result<Outp
     isolated(&script).output().context("unshare cannot be started")
 }
 
+/// A compartment for one command.
+#[derive(Debug)]
+pub(super) struct Compartment<'a> {
+    /// Its image.
+    pub(super) image: &'a str,
+    /// Its name.
+    pub(super) name: &'a str,
+    /// Its memory, as `mett run --memory` reads it: what runs in it can take no more of the machine's.
+    pub(super) memory: &'a str,
+    /// Seconds it may take.
+    pub(super) seconds: u64,
+}
+
 /// Runs a command in a compartment of its own, which is removed if it takes too long.
 pub(super) fn compartment(
     mett: &Mett,
-    image: &str,
-    name: &str,
+    Compartment { image, name, memory, seconds }: &Compartment<'_>,
     command: &[&str],
-    seconds: u64,
 ) -> Result<Output> {
     let mut arguments = vec!["run", "--rm", "--name", name, "--hostname", "box"];
+    arguments.extend(["--memory", memory]);
     for pair in ENVIRONMENT {
         arguments.extend(["--env", pair]);
     }

@@ -4,7 +4,7 @@
 //! `--record` runs the chosen files here anew and writes them down. Some files run at the same time, each in a compartment of its own on one machine. A file's
 //! result is kept in `target/cpython/results/FILE.json`, so that an interrupted run can go on. Files that do not pass in a compartment are named in
 //! `tests/cpython/known-gaps.txt`, each with its cause; a gap that has closed must leave that list, so it only shrinks. `tests/cpython/quick.txt` names the
-//! files that run among the other suites.
+//! files that run among the other suites, and of some that are long the part of them.
 
 use super::{Tally, container};
 use crate::{debian, demo::Mett};
@@ -38,6 +38,8 @@ const TESTS: &str = "usr/lib/python3.11/test";
 const LIMIT: u64 = 240;
 /// Files at the same time: one more than the emulated CPUs that most computers give, as tests sleep and wait a lot.
 const AT_ONCE: usize = 3;
+/// Memory of each, so that one that takes too much ends alone and all of them fit in a machine.
+const MEMORY: &str = "560m";
 
 /// Every `count`th file from the `index`th, from 1.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +95,8 @@ type Results = BTreeMap<String, FileResult>;
 pub(super) fn run(root: &Path, mett: &Mett, which: &Which<'_>, tally: &mut Tally) -> Result<()> {
     let files = debian::root(&root.join("target/debian"), "cpython", PACKAGES)?;
     let lists = root.join("tests/cpython");
-    let quick = names(&fs::read_to_string(lists.join("quick.txt"))?);
+    let listed = fs::read_to_string(lists.join("quick.txt"))?;
+    let (quick, parts) = (names(&listed), parts(&listed));
     let gaps: BTreeSet<String> =
         names(&fs::read_to_string(lists.join("known-gaps.txt"))?).into_iter().collect();
     let mut chosen = choose(&all(&files)?, &quick, which)?;
@@ -113,7 +116,11 @@ pub(super) fn run(root: &Path, mett: &Mett, which: &Which<'_>, tally: &mut Tally
     let known = recorded.clone();
     side_by_side(
         &chosen,
-        |name| file(&files, mett, image, name, known.get(name).copied(), &output),
+        |name| {
+            let words = parts.get(name).cloned().unwrap_or_else(|| vec![name.to_owned()]);
+            let file = TestFile { files: &files, name, words, recorded: known.get(name).copied() };
+            file.run(mett, image, &output)
+        },
         |name, result| {
             let result = result?;
             recorded.insert(name.to_owned(), result.linux);
@@ -121,12 +128,11 @@ pub(super) fn run(root: &Path, mett: &Mett, which: &Which<'_>, tally: &mut Tally
             if result.linux == Some(0) {
                 tally.case(&format!("cpython {name}"), judge(&result, gaps.contains(name)));
             }
-            let path = kept.join(format!("{name}.json"));
-            fs::write(path, serde_json::to_vec_pretty(&result)?).map_err(Into::into)
+            write_whole(&kept.join(format!("{name}.json")), &serde_json::to_vec_pretty(&result)?)
         },
     )?;
     if which.record {
-        fs::write(&path, serde_json::to_vec_pretty(&recorded)?)?;
+        write_whole(&path, &serde_json::to_vec_pretty(&recorded)?)?;
     }
     println!("{}", summary(&read(&kept)?));
     Ok(())
@@ -163,6 +169,27 @@ fn names(text: &str) -> Vec<String> {
         .filter_map(|line| line.split_whitespace().next())
         .map(str::to_owned)
         .collect()
+}
+
+/// What follows the names of a list's lines: what the test runner is given instead of the name.
+fn parts(text: &str) -> BTreeMap<String, Vec<String>> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| {
+            let mut words = line.split_whitespace().map(str::to_owned);
+            let name = words.next()?;
+            let words: Vec<String> = words.collect();
+            (!words.is_empty()).then_some((name, words))
+        })
+        .collect()
+}
+
+/// Writes a file whole or not at all: a run that is interrupted leaves no half of a result.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let part = path.with_extension("part");
+    fs::write(&part, bytes)
+        .and_then(|()| fs::rename(&part, path))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Every test file or package of the image.
@@ -206,6 +233,9 @@ fn read(kept: &Path) -> Result<Results> {
     let mut results = Results::new();
     for entry in fs::read_dir(kept)? {
         let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
         let result = serde_json::from_slice(&fs::read(&path)?)
             .with_context(|| format!("{} is no result", path.display()))?;
         results.insert(path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), result);
@@ -219,30 +249,44 @@ fn record(path: &Path) -> Result<BTreeMap<String, Option<i32>>> {
     serde_json::from_slice(&bytes).with_context(|| format!("{} is no record", path.display()))
 }
 
-/// Runs a file in a compartment if it passes on Linux; `recorded` is how it ends there if that is known.
-fn file(
-    files: &Path,
-    mett: &Mett,
-    image: &str,
-    name: &str,
+/// A file of the suite, or a part of one.
+struct TestFile<'a> {
+    /// Root file system.
+    files: &'a Path,
+    /// Its name in lists and results.
+    name: &'a str,
+    /// What the test runner is given.
+    words: Vec<String>,
+    /// How it ends on Linux, if that is known.
     recorded: Option<Option<i32>>,
-    kept: &Path,
-) -> Result<FileResult> {
-    let command = ["/usr/bin/python3", "-m", "test", "--tempdir", "/tmp", name];
-    let linux = match recorded {
-        Some(status) => status,
-        None => container::linux(files, &command, LIMIT)?.status.code(),
-    };
-    let mut result = FileResult { linux, ours: None, seconds: 0 };
-    if result.linux == Some(0) {
-        let begin = Instant::now();
-        let container = format!("cpython-{name}");
-        let ours = container::compartment(mett, image, &container, &command, LIMIT)?;
-        result.ours = ours.status.code();
-        result.seconds = begin.elapsed().as_secs();
-        fs::write(kept.join(name), container::text(&ours))?;
+}
+
+impl TestFile<'_> {
+    /// Runs it in a compartment if it passes on Linux; what it prints is kept in a folder.
+    fn run(&self, mett: &Mett, image: &str, kept: &Path) -> Result<FileResult> {
+        let mut command = vec!["/usr/bin/python3", "-m", "test", "--tempdir", "/tmp"];
+        command.extend(self.words.iter().map(String::as_str));
+        let linux = match self.recorded {
+            Some(status) => status,
+            None => {
+                let output = container::linux(self.files, &command, LIMIT)?;
+                fs::write(kept.join(format!("{}.linux", self.name)), container::text(&output))?;
+                output.status.code()
+            }
+        };
+        let mut result = FileResult { linux, ours: None, seconds: 0 };
+        if result.linux == Some(0) {
+            let begin = Instant::now();
+            let name = format!("cpython-{}", self.name);
+            let place =
+                container::Compartment { image, name: &name, memory: MEMORY, seconds: LIMIT };
+            let ours = container::compartment(mett, &place, &command)?;
+            result.ours = ours.status.code();
+            result.seconds = begin.elapsed().as_secs();
+            fs::write(kept.join(self.name), container::text(&ours))?;
+        }
+        Ok(result)
     }
-    Ok(result)
 }
 
 /// A file passes, or is a known gap; a gap that passes has closed.
@@ -295,6 +339,26 @@ mod tests {
     #[test]
     fn lists_have_comments_and_causes() {
         assert_eq!(names("# why\ntest_b  because\n\ntest_a\n"), ["test_b", "test_a"]);
+    }
+
+    #[test]
+    fn a_line_may_name_a_part_of_a_file() {
+        let found = parts("# why\ntest_b.some test_b -m TestOne\ntest_a\n");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found.get("test_b.some").unwrap(), &["test_b", "-m", "TestOne"]);
+    }
+
+    #[test]
+    fn an_interrupted_write_leaves_what_was_there() {
+        let folder = std::env::temp_dir().join(format!("cpython-{}", std::process::id()));
+        let path = folder.join("result.json");
+        fs::create_dir_all(&folder).unwrap();
+        write_whole(&path, b"{}").unwrap();
+        // A folder is in the way of the new contents, as an interruption would be.
+        fs::create_dir(path.with_extension("part")).unwrap();
+        assert!(write_whole(&path, b"new").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"{}");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -56,14 +56,32 @@ const IMAGES: &[Image] = &[
     ),
 ];
 
+/// The scripts that run among the other suites: a shell, two languages, a compiler, version control, two databases.
+const QUICK: &[&str] = &["bash", "perl", "git", "sqlite", "redis", "make", "wheel"];
+
+/// Which scripts are run.
+#[derive(Debug)]
+pub(super) struct Which<'a> {
+    /// Only those of [`QUICK`].
+    pub(super) is_quick: bool,
+    /// Only those whose names contain this.
+    pub(super) filter: &'a str,
+}
+
+impl Which<'_> {
+    fn takes(&self, name: &str) -> bool {
+        name.contains(self.filter) && (!self.is_quick || QUICK.contains(&name))
+    }
+}
+
 /// Seconds a script may take in a compartment.
 const LIMIT: u64 = 300;
 
-/// Runs the scripts whose names contain the filter.
-pub(super) fn run(root: &Path, mett: &Mett, filter: &str, tally: &mut Tally) -> Result<()> {
+/// Runs the chosen scripts.
+pub(super) fn run(root: &Path, mett: &Mett, which: &Which<'_>, tally: &mut Tally) -> Result<()> {
     let mut ran = 0;
     for image in IMAGES {
-        let scripts = scripts(&root.join("tests/programs").join(image.0), filter)?;
+        let scripts = scripts(&root.join("tests/programs").join(image.0), which)?;
         if scripts.is_empty() {
             continue;
         }
@@ -84,17 +102,17 @@ pub(super) fn run(root: &Path, mett: &Mett, filter: &str, tally: &mut Tally) -> 
             println!("     took {took} s");
         }
     }
-    ensure!(ran > 0, "no script's name contains {filter:?}");
+    ensure!(ran > 0, "no script is chosen: {which:?}");
     Ok(())
 }
 
-/// The scripts of a folder by their names.
-fn scripts(folder: &Path, filter: &str) -> Result<BTreeMap<String, PathBuf>> {
+/// The chosen scripts of a folder by their names.
+fn scripts(folder: &Path, which: &Which<'_>) -> Result<BTreeMap<String, PathBuf>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).with_context(|| format!("{} is missing", folder.display()))? {
         let path = entry?.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if name.contains(filter) && path.extension().is_some_and(|extension| extension == "sh") {
+        if which.takes(&name) && path.extension().is_some_and(|extension| extension == "sh") {
             found.insert(name, path);
         }
     }
@@ -107,7 +125,9 @@ fn compare(files: &Path, mett: &Mett, image: &str, script: &str) -> Result<()> {
     let theirs = container::linux(files, &command, LIMIT)?;
     let expected = container::text(&theirs);
     ensure!(theirs.status.success(), "on this Linux: {}\n{expected}", theirs.status);
-    let ours = container::compartment(mett, image, &format!("debian-{script}"), &command, LIMIT)?;
+    let name = format!("debian-{script}");
+    let place = container::Compartment { image, name: &name, memory: "1g", seconds: LIMIT };
+    let ours = container::compartment(mett, &place, &command)?;
     let found = container::text(&ours);
     ensure!(!container::took_too_long(&ours), "not done after {LIMIT} s; so far:\n{found}");
     ensure!(
@@ -116,4 +136,25 @@ fn compare(files: &Path, mett: &Mett, image: &str, script: &str) -> Result<()> {
         ours.status
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_quick_script_is_there_and_a_filter_narrows_them() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/programs");
+        let names = |which: &Which<'_>| -> Vec<String> {
+            let of = |image: &Image| scripts(&folder.join(image.0), which).unwrap().into_keys();
+            IMAGES.iter().flat_map(of).collect()
+        };
+        let mut quick = names(&Which { is_quick: true, filter: "" });
+        quick.sort_unstable();
+        let mut listed = QUICK.to_vec();
+        listed.sort_unstable();
+        assert_eq!(quick, listed);
+        assert_eq!(names(&Which { is_quick: true, filter: "sqli" }), ["sqlite"]);
+        assert!(names(&Which { is_quick: false, filter: "" }).len() > QUICK.len());
+    }
 }

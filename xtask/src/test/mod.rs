@@ -25,7 +25,7 @@ pub(crate) use tally::Tally;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Suites, separated by commas: host, interleavings, kernel, attacks, checked, bochs, budgets, programs, applets, busybox, debian, cpython, cli, dist, bench, tcb, check. If none is named all but bochs, debian and dist, and with --long those too.
+    /// Suites, separated by commas: host, interleavings, kernel, attacks, checked, bochs, budgets, programs, applets, busybox, debian, cpython, cli, dist, bench, tcb, check. If none is named all but bochs and dist, and with --long those too.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// Lives of the soak among the attacks, on each machine: 20000 is a long one.
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// Also what takes long (every suite; in the suite cli 2,000 starts in a row).
     #[arg(long)]
     long: bool,
-    /// Of the suite cpython, run only the files of its quick list, as if no suite were named.
+    /// Of the suites cpython and debian, run only what is in their quick lists, as if no suite were named.
     #[arg(long)]
     quick: bool,
     /// Of the suite cpython, run every Nth file from the Ith (from 1): I/N.
@@ -52,6 +52,13 @@ pub(crate) struct Arguments {
     /// Of the suite cpython, run the files on this Linux anew and keep in the tree how that ends.
     #[arg(long)]
     record: bool,
+}
+
+impl Arguments {
+    /// Whether a suite that takes long runs only what is quick enough among the others: by itself it is whole.
+    fn is_quick(&self) -> bool {
+        self.quick || (self.suite.is_empty() && !self.long)
+    }
 }
 
 /// A machine that is not QEMU's.
@@ -77,11 +84,13 @@ const SUITES: &[Suite] = &[
     ("programs", |root, _, tally| programs::run(root, &mett(root)?, tally)),
     ("applets", |root, _, tally| applets::run(root, &mett(root)?, tally)),
     ("busybox", |root, _, tally| busybox::run(root, &mett(root)?, tally)),
-    ("debian", |root, arguments, tally| debian::run(root, &mett(root)?, &arguments.filter, tally)),
+    ("debian", |root, arguments, tally| {
+        let which = debian::Which { is_quick: arguments.is_quick(), filter: &arguments.filter };
+        debian::run(root, &mett(root)?, &which, tally)
+    }),
     ("cpython", |root, arguments, tally| {
         let which = cpython::Which {
-            // By itself the suite is all of CPython's; among the others, the list that is quick enough.
-            is_listed: arguments.quick || (arguments.suite.is_empty() && !arguments.long),
+            is_listed: arguments.is_quick(),
             filter: &arguments.filter,
             shard: arguments.shard,
             resume: arguments.resume,
@@ -114,7 +123,7 @@ const SUITES: &[Suite] = &[
 ];
 
 /// Suites that run only when they are named: they need minutes, and other people's packages.
-const ON_DEMAND: [&str; 3] = ["bochs", "debian", "dist"];
+const ON_DEMAND: [&str; 2] = ["bochs", "dist"];
 
 /// Runs the chosen suites; an error when anything failed or nothing ran.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {

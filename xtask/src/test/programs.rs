@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 /// Capabilities of a container without privileges (docker's documentation, "Linux kernel capabilities").
@@ -31,6 +31,9 @@ const CAPABILITIES: [&str; 14] = [
 /// A file system that is soon full, for both systems.
 const SMALL: &str = "/tmp/small:size=1m";
 
+/// The program that calls everything with garbage, and the one that runs in another compartment meanwhile and must not notice.
+const HOSTILE: (&str, &str) = ("garbage", "pipes");
+
 /// Runs every program on both systems.
 pub(super) fn run(root: &Path, mett: &Mett, tally: &mut Tally) -> Result<()> {
     let folder = root.join("target/tests/programs");
@@ -40,17 +43,47 @@ pub(super) fn run(root: &Path, mett: &Mett, tally: &mut Tally) -> Result<()> {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let theirs = cases(&linux(&program)?);
         ensure!(!theirs.is_empty(), "{name} printed no case on Linux");
-        let output = mett
-            .command(&["run", "--rm", "--tmpfs", SMALL, &image, &format!("/bin/{name}")])
-            .stderr(Stdio::inherit())
-            .output()
-            .context("mett cannot be started")?;
-        let ours = cases(&String::from_utf8_lossy(&output.stdout));
+        let victim = (name == HOSTILE.0).then(|| Victim::start(mett, &image)).transpose()?;
+        let ours = compartment(mett, &image, &name)?;
         for (case, result) in &theirs {
             tally.case(&format!("{name}::{case}"), compare(result, ours.get(case)));
         }
+        if let Some(victim) = victim {
+            tally.case(&format!("{name}::a_compartment_beside_notices_nothing"), victim.end());
+        }
     }
     Ok(())
+}
+
+/// A program's cases in a compartment.
+fn compartment(mett: &Mett, image: &str, name: &str) -> Result<BTreeMap<String, String>> {
+    let output = command(mett, image, name).output().context("mett cannot be started")?;
+    Ok(cases(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn command(mett: &Mett, image: &str, name: &str) -> Command {
+    let mut command =
+        mett.command(&["run", "--rm", "--tmpfs", SMALL, image, &format!("/bin/{name}")]);
+    command.stderr(Stdio::inherit());
+    command
+}
+
+/// A compartment beside another one.
+struct Victim(Child);
+
+impl Victim {
+    fn start(mett: &Mett, image: &str) -> Result<Self> {
+        let child = command(mett, image, HOSTILE.1).stdout(Stdio::piped()).spawn();
+        Ok(Self(child.context("mett cannot be started")?))
+    }
+
+    /// It passes all of its cases, as it does alone.
+    fn end(self) -> Result<()> {
+        let output = self.0.wait_with_output()?;
+        let cases = cases(&String::from_utf8_lossy(&output.stdout));
+        ensure!(!cases.is_empty() && output.status.success(), "{}: {cases:?}", output.status);
+        Ok(())
+    }
 }
 
 /// A case counts when it passed on both.
@@ -63,7 +96,16 @@ fn compare(theirs: &str, ours: Option<&String>) -> Result<()> {
     }
 }
 
-/// Compiles every program statically into `FOLDER/bin`.
+/// The words after this in a program's source are how it is linked.
+const COMPILE: &str = " * compile: ";
+
+/// How a program is linked: statically, unless its source says otherwise.
+fn linking(source: &str) -> &str {
+    let words = source.lines().find_map(|line| line.strip_prefix(COMPILE));
+    words.map_or("-static", |words| words.trim_end_matches("*/").trim())
+}
+
+/// Compiles every program into `FOLDER/bin`.
 fn compile(sources: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     let bin = folder.join("bin");
     fs::create_dir_all(&bin)?;
@@ -76,7 +118,7 @@ fn compile(sources: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
         }
         let program = bin.join(source.file_stem().unwrap_or_default());
         let status = Command::new("gcc")
-            .args(["-O1", "-static", "-pthread", "-w", "-o"])
+            .args(["-O1", linking(&fs::read_to_string(&source)?), "-pthread", "-w", "-o"])
             .arg(&program)
             .arg(&source)
             .status()

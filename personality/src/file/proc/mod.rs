@@ -32,7 +32,7 @@ pub struct ProcNode {
 enum Place {
     /// A directory of fixed entries.
     Fixed(&'static [Entry], &'static str),
-    /// /proc/PID.
+    /// /proc/PID, and what a thread has there by its own number.
     Process(i32),
     /// /proc/PID/fd (true), or fdinfo.
     Descriptors(i32, bool),
@@ -86,7 +86,7 @@ fn node(place: Place, processes: &Rc<Processes>) -> Rc<Node> {
     let now = time::realtime();
     let owner = match &place {
         Place::Process(pid) | Place::Of(pid, _) | Place::Descriptors(pid, _) => {
-            processes.get(*pid).map_or((0, 0), |process| {
+            of_number(processes, *pid).map_or((0, 0), |process| {
                 (process.credentials.borrow().users[1], process.credentials.borrow().groups[1])
             })
         }
@@ -115,19 +115,25 @@ fn is_link(name: &str) -> bool {
     matches!(name, "cwd" | "exe" | "root")
 }
 
-/// The process of the calling thread.
-fn own_pid(processes: &Processes) -> i32 {
+/// The process of a number, which may be a thread's.
+fn of_number(processes: &Processes, number: i32) -> Option<Rc<Process>> {
+    processes.get(number).or_else(|| processes.task(number).map(|task| task.process.clone()))
+}
+
+/// The numbers of the calling thread's process and of itself.
+fn own_numbers(processes: &Processes) -> (i32, i32) {
     let slot = rt::thread::own_slot();
-    processes
-        .all()
-        .iter()
-        .find(|process| process.tasks.borrow().iter().any(|task| task.thread.slot() == slot))
-        .map_or(1, |process| process.pid)
+    let own = |process: &Rc<Process>| {
+        let tasks = process.tasks.borrow();
+        let task = tasks.iter().find(|task| task.thread.slot() == slot)?;
+        Some((process.pid, task.tid))
+    };
+    processes.all().iter().find_map(own).unwrap_or((1, 1))
 }
 
 impl ProcNode {
-    fn live(&self, pid: i32) -> Result<Rc<Process>, Errno> {
-        self.processes.get(pid).ok_or(Errno::ENOENT)
+    fn live(&self, number: i32) -> Result<Rc<Process>, Errno> {
+        of_number(&self.processes, number).ok_or(Errno::ENOENT)
     }
 
     /// Looks a name up.
@@ -141,11 +147,7 @@ impl ProcNode {
                 if core::ptr::eq(*entries, ROOT)
                     && let Ok(pid) = text.parse::<i32>()
                 {
-                    let known = self
-                        .processes
-                        .get(pid)
-                        .or_else(|| self.processes.task(pid).map(|task| task.process.clone()));
-                    known.map(|_| Place::Process(pid)).ok_or(Errno::ENOENT)?
+                    self.live(pid).map(|_| Place::Process(pid))?
                 } else {
                     match entries.iter().find(|entry| entry.name() == text).ok_or(Errno::ENOENT)? {
                         Entry::Directory(name, entries) => Place::Fixed(entries, name),
@@ -177,7 +179,7 @@ impl ProcNode {
                 let tid: i32 = text.parse().map_err(|_| Errno::ENOENT)?;
                 let process = self.live(*pid)?;
                 let known = process.tasks.borrow().iter().any(|task| task.tid == tid);
-                if known { Place::Process(*pid) } else { return Err(Errno::ENOENT) }
+                if known { Place::Process(tid) } else { return Err(Errno::ENOENT) }
             }
             _ => return Err(Errno::ENOTDIR),
         };
@@ -298,10 +300,10 @@ impl ProcNode {
     #[must_use]
     pub fn link_text(&self) -> Option<Vec<u8>> {
         match &self.place {
-            Place::Link("self") => Some(format!("{}", own_pid(&self.processes)).into_bytes()),
+            Place::Link("self") => Some(format!("{}", own_numbers(&self.processes).0).into_bytes()),
             Place::Link("thread") => {
-                let pid = own_pid(&self.processes);
-                Some(format!("{pid}/task/{pid}").into_bytes())
+                let (pid, tid) = own_numbers(&self.processes);
+                Some(format!("{pid}/task/{tid}").into_bytes())
             }
             Place::Link(target) => Some(target.as_bytes().to_vec()),
             Place::Descriptor(pid, fd) => {
@@ -365,16 +367,12 @@ impl ProcNode {
     /// `ESRCH` for a process that is gone, `EIO` for what cannot be written, and what the file says of the text.
     pub fn write(&self, text: &[u8], task: &Task) -> Result<(), Errno> {
         match &self.place {
-            Place::Of(pid, name) => write_process(name, &*self.owner(*pid)?, text, task),
+            Place::Of(pid, name) => {
+                let process = self.live(*pid).map_err(|_| Errno::ESRCH)?;
+                write_process(name, (&*process, *pid), text, task)
+            }
             _ => Err(Errno::EIO),
         }
-    }
-
-    /// The process of a number, which may be a thread's.
-    fn owner(&self, pid: i32) -> Result<Rc<Process>, Errno> {
-        self.live(pid).or_else(|_| {
-            self.processes.task(pid).map(|task| task.process.clone()).ok_or(Errno::ESRCH)
-        })
     }
 
     /// The text of a file, as it is now.
@@ -384,7 +382,10 @@ impl ProcNode {
     pub fn text(&self, system: &System, task: &Rc<Task>) -> Result<Vec<u8>, Errno> {
         match &self.place {
             Place::Text(name) => Ok(machine_text(name, system).into_bytes()),
-            Place::Of(pid, name) => process_text(name, &self.owner(*pid)?, system, task),
+            Place::Of(pid, name) => {
+                let process = self.live(*pid).map_err(|_| Errno::ESRCH)?;
+                process_text(name, (&process, *pid), system, task)
+            }
             _ => Err(Errno::EINVAL),
         }
     }

@@ -8,13 +8,13 @@ use crate::{
 use alloc::{format, rc::Rc, string::String, vec::Vec};
 use core::fmt::Write;
 
-/// The text of a file of /proc/PID.
+/// The text of a file of /proc/PID, or of the thread with a number.
 ///
 /// # Errors
 /// `EACCES` for the environment of another process, `EINVAL` for what is no file.
 pub(super) fn process_text(
     name: &str,
-    process: &Rc<Process>,
+    (process, number): (&Rc<Process>, i32),
     system: &System,
     task: &Rc<Task>,
 ) -> Result<Vec<u8>, Errno> {
@@ -35,17 +35,17 @@ pub(super) fn process_text(
         }
         "environ" => return environment(process, task),
         "comm" => {
-            let mut bytes = comm(process);
+            let mut bytes = comm(process, number);
             bytes.push(b'\n');
             return Ok(bytes);
         }
-        "stat" => write_stat(&mut out, process),
+        "stat" => write_stat(&mut out, process, number),
         "statm" => {
             let memory = process.memory.borrow();
             let pages = memory.total() >> 12;
             let _ = writeln!(out, "{pages} {} 0 0 0 {pages} 0", memory.resident());
         }
-        "status" => write_status(&mut out, process, system),
+        "status" => write_status(&mut out, (process, number), system),
         "maps" | "smaps" => write_maps(&mut out, process, name == "smaps"),
         "limits" => write_limits(&mut out, process),
         "cgroup" => out.push_str("0::/\n"),
@@ -67,7 +67,7 @@ pub(super) fn process_text(
 /// `EINVAL` for what is no number or for another process's name, `EACCES` for a negative adjustment, `EIO` for other files.
 pub(super) fn write_process(
     name: &str,
-    process: &Process,
+    (process, number): (&Process, i32),
     text: &[u8],
     task: &Task,
 ) -> Result<(), Errno> {
@@ -79,8 +79,8 @@ pub(super) fn write_process(
             for (place, byte) in name.iter_mut().take(15).zip(text) {
                 *place = *byte;
             }
-            if let Some(first) = process.tasks.borrow().first() {
-                first.name.set(name);
+            if let Some(task) = thread(process, number) {
+                task.name.set(name);
             }
             Ok(())
         }
@@ -112,8 +112,14 @@ fn environment(process: &Rc<Process>, task: &Rc<Task>) -> Result<Vec<u8>, Errno>
     Ok(bytes)
 }
 
-fn comm(process: &Process) -> Vec<u8> {
-    let living = process.tasks.borrow().first().map(|task| task.name.get());
+/// The thread with a number; of a process whose first one has ended, another.
+fn thread(process: &Process, number: i32) -> Option<Rc<Task>> {
+    let tasks = process.tasks.borrow();
+    tasks.iter().find(|task| task.tid == number).or_else(|| tasks.first()).cloned()
+}
+
+fn comm(process: &Process, number: i32) -> Vec<u8> {
+    let living = thread(process, number).map(|task| task.name.get());
     let name = living.unwrap_or_else(|| process.last_name.get());
     let length = name.iter().position(|byte| *byte == 0).unwrap_or(16);
     name.get(..length).unwrap_or_default().to_vec()
@@ -143,8 +149,8 @@ fn terminal_number(process: &Process) -> (u64, i32) {
     })
 }
 
-fn write_stat(out: &mut String, process: &Process) {
-    let name = String::from_utf8_lossy(&comm(process)).into_owned();
+fn write_stat(out: &mut String, process: &Process, number: i32) {
+    let name = String::from_utf8_lossy(&comm(process, number)).into_owned();
     let (terminal, foreground) = terminal_number(process);
     let (used, in_guest) = process.cpu_time();
     let ticks = |time: u64| rt::clock::nanoseconds(time) / 10_000_000;
@@ -153,8 +159,7 @@ fn write_stat(out: &mut String, process: &Process) {
     let threads = process.tasks.borrow().len();
     let _ = writeln!(
         out,
-        "{} ({name}) {} {} {} {} {terminal} {foreground} 0 0 0 0 0 {} {} 0 0 20 {} {threads} 0 {started} {} {} 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0",
-        process.pid,
+        "{number} ({name}) {} {} {} {} {terminal} {foreground} 0 0 0 0 0 {} {} 0 0 20 {} {threads} 0 {started} {} {} 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0",
         state_letter(process),
         process.parent.get(),
         process.group.get(),
@@ -167,7 +172,7 @@ fn write_stat(out: &mut String, process: &Process) {
     );
 }
 
-fn write_status(out: &mut String, process: &Process, system: &System) {
+fn write_status(out: &mut String, (process, number): (&Process, i32), system: &System) {
     let credentials = process.credentials.borrow();
     let [r, e, s, f] = credentials.users;
     let [gr, ge, gs, gf] = credentials.groups;
@@ -183,19 +188,17 @@ fn write_status(out: &mut String, process: &Process, system: &System) {
     let total = process.memory.borrow().total() >> 10;
     let resident = process.memory.borrow().resident() << 2;
     let actions = process.actions.borrow().clone();
-    let (mask, umask) = process
-        .tasks
-        .borrow()
-        .first()
-        .map_or((0, 0o022), |task| (task.mask.get(), task.place().mask.get()));
+    let (mask, umask, own) = thread(process, number).map_or((0, 0o022, 0), |task| {
+        (task.mask.get(), task.place().mask.get(), task.pending.borrow().set())
+    });
     let cpus = super::cpu_count(&system.budget);
     let caught = (1..=64_u8)
         .filter(|signo| actions.get(*signo).handler > 1)
         .fold(0_u64, |set, signo| set | 1 << (signo - 1));
     let _ = writeln!(
         out,
-        "Name:\t{}\nUmask:\t{umask:04o}\nState:\t{state} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\nPPid:\t{}\nTracerPid:\t0\nUid:\t{r}\t{e}\t{s}\t{f}\nGid:\t{gr}\t{ge}\t{gs}\t{gf}\nFDSize:\t64\nGroups:\t{} \nNStgid:\t{pid}\nNSpid:\t{pid}\nVmPeak:\t{total:8} kB\nVmSize:\t{total:8} kB\nVmRSS:\t{resident:8} kB\nThreads:\t{}\nSigQ:\t0/63000\nSigPnd:\t0000000000000000\nShdPnd:\t{:016x}\nSigBlk:\t{mask:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{caught:016x}\nCapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{}\nSeccomp:\t0\nCpus_allowed:\t{:x}\nCpus_allowed_list:\t{}",
-        String::from_utf8_lossy(&comm(process)),
+        "Name:\t{}\nUmask:\t{umask:04o}\nState:\t{state} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{number}\nPPid:\t{}\nTracerPid:\t0\nUid:\t{r}\t{e}\t{s}\t{f}\nGid:\t{gr}\t{ge}\t{gs}\t{gf}\nFDSize:\t64\nGroups:\t{} \nNStgid:\t{pid}\nNSpid:\t{number}\nVmPeak:\t{total:8} kB\nVmSize:\t{total:8} kB\nVmRSS:\t{resident:8} kB\nThreads:\t{}\nSigQ:\t0/63000\nSigPnd:\t{own:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{mask:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{caught:016x}\nCapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{}\nSeccomp:\t0\nCpus_allowed:\t{:x}\nCpus_allowed_list:\t{}",
+        String::from_utf8_lossy(&comm(process, number)),
         process.parent.get(),
         groups.join(" "),
         process.tasks.borrow().len(),
