@@ -9,7 +9,8 @@ coproc bc_like { while read -r a b; do echo $((a + b)); done; }
 echo "20 22" >&"${bc_like[1]}"; read -r answer <&"${bc_like[0]}"; echo "coproc $answer"
 eval "exec ${bc_like[1]}>&-"; wait "$bc_like_PID"; echo "coproc ended $?"
 read -r -t 0.1 nothing < <(sleep 1); echo "timed out $(($? > 128))"
-shopt -s extglob nullglob; mkdir -p /tmp/g; touch /tmp/g/{a,b,c}.{txt,log}; cd /tmp/g; echo !(*.log) ; echo *.none
+shopt -s extglob nullglob
+mkdir -p /tmp/g; touch /tmp/g/{a,b,c}.{txt,log}; cd /tmp/g; echo !(*.log) ; echo *.none
 set -m; sleep 30 & kill -STOP %1; sleep 0.1; jobs | sed 's/  */ /g'; kill -CONT %1; kill %1; wait %1; echo "job $?"; set +m
 printf '%(%Y-%m-%d)T\n' 86400
 trap 'echo "caught $?"' ERR; false; trap - ERR
