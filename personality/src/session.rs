@@ -35,7 +35,7 @@ mod timers;
 pub mod users;
 
 pub use start::start;
-pub use timers::{arm_timers, look_at};
+pub use timers::{arm_timers, look_at, watch_cpu_limit};
 
 /// Encoded messages that may wait for room in the port.
 const OUT_LIMIT: usize = 64 * 1024;

@@ -1,6 +1,6 @@
 //! The contents of regular files: pages over the bytes of an image, or over nothing.
 
-use super::{capacity::Capacity, layers::LowerFile};
+use super::{capacity::Capacity, layers::LowerFile, uses::Uses};
 use crate::{
     linux::Errno,
     machine::{
@@ -29,6 +29,8 @@ pub struct FileData {
     pub seals: Cell<u32>,
     /// Whether it was ever mapped, so that mappings may have its pages.
     is_mapped: Cell<bool>,
+    /// Who writes and what runs it.
+    pub uses: Uses,
 }
 
 /// Where a page is, for mapping it.
@@ -54,6 +56,7 @@ impl FileData {
             capacity: OnceCell::new(),
             seals: Cell::new(0),
             is_mapped: Cell::new(false),
+            uses: Uses::none(),
         }
     }
     /// A file of an image.
@@ -68,6 +71,7 @@ impl FileData {
             capacity: OnceCell::new(),
             seals: Cell::new(0),
             is_mapped: Cell::new(false),
+            uses: Uses::none(),
         }
     }
     /// Bytes it has.

@@ -24,6 +24,7 @@ pub mod proc;
 pub mod stream;
 pub mod table;
 pub mod terminal;
+pub mod uses;
 pub mod watch;
 
 pub use node::{Kind, Meta, Node};

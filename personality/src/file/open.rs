@@ -9,6 +9,7 @@ use super::{
     pipe::Pipe,
     stream::Stream,
     terminal::Terminal,
+    uses::Part,
     watch::{self, Inotify},
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 };
 use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use core::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -78,6 +79,8 @@ pub struct OpenFile {
     pub listed: RefCell<Option<Box<[u8]>>>,
     /// Path it was opened by.
     pub path: Vec<u8>,
+    /// Its part in what keeps the node from being run.
+    writing: OnceCell<Part>,
 }
 
 /// Who reads or writes, for what depends on it.
@@ -125,6 +128,7 @@ impl OpenFile {
             offset: Cell::new(0),
             listed: RefCell::new(None),
             path,
+            writing: OnceCell::new(),
         };
         match &file.object {
             Object::Pipe(pipe) => pipe.open(file.reads(), file.writes()),
@@ -134,6 +138,13 @@ impl OpenFile {
             _ => {}
         }
         Rc::new(file)
+    }
+
+    /// Notes that it was opened by a name: if it may write a regular file, nobody runs that meanwhile. (A memfd's first descriptor keeps nobody from that.)
+    pub fn opened_by_name(&self) {
+        if let Some(node) = self.node.as_ref().filter(|_| self.writes() && self.data().is_ok()) {
+            let _ = self.writing.set(Part::writing(node));
+        }
     }
 
     /// Flags of open(2).
@@ -266,7 +277,7 @@ impl OpenFile {
             return Err(Errno::ESPIPE.into());
         }
         match &self.object {
-            Object::Node => self.write_node(source, position, limit).map_err(Stop::from),
+            Object::Node => self.write_node(source, position, limit, io.task).map_err(Stop::from),
             Object::Pipe(pipe) => pipe.write(source, non_blocking, io.waiter()),
             Object::Terminal(terminal) => {
                 if terminal.stops_writers() {
@@ -322,6 +333,7 @@ impl OpenFile {
         source: &mut Source<'_>,
         position: Option<u64>,
         limit: u64,
+        task: &Task,
     ) -> Result<usize, Errno> {
         let node = self.node.as_ref().ok_or(Errno::EBADF)?;
         match &node.kind {
@@ -337,6 +349,9 @@ impl OpenFile {
                 let count = data.write(at, source)?;
                 if position.is_none() {
                     self.offset.set(at + count as u64);
+                }
+                if count > 0 {
+                    node.lose_set_ids(task);
                 }
                 node.touch_modified();
                 watch::tell(node, watch::MODIFY);

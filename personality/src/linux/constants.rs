@@ -104,6 +104,7 @@ pub const SIGTSTP: u8 = 20;
 pub const SIGTTIN: u8 = 21;
 pub const SIGTTOU: u8 = 22;
 pub const SIGURG: u8 = 23;
+pub const SIGXCPU: u8 = 24;
 pub const SIGXFSZ: u8 = 25;
 pub const SIGVTALRM: u8 = 26;
 pub const SIGPROF: u8 = 27;
@@ -151,6 +152,7 @@ pub const EPOLLONESHOT: u32 = 1 << 30;
 pub const EPOLLET: u32 = 1 << 31;
 
 // getrlimit(2).
+pub const RLIMIT_CPU: usize = 0;
 pub const RLIMIT_DATA: usize = 2;
 pub const RLIMIT_STACK: usize = 3;
 pub const RLIMIT_CORE: usize = 4;

@@ -76,6 +76,7 @@ fn try_start(system: &mut System, number: u32, spec: ProcessSpec) -> Result<(), 
         *init.delegate.borrow_mut() = Rc::downgrade(&process);
     }
     limit(&process, &system.session.limits)?;
+    super::watch_cpu_limit(system, &process);
     let made = furnish(system, number, &spec, &place, &process, user.credentials);
     match made {
         Ok((task, prepared)) => {

@@ -2,21 +2,27 @@
 
 use super::{Call, Outcome, process::process_or_own};
 use crate::{
-    linux::{Errno, RLIM_INFINITY, RLIMITS, layouts::Rlimit},
+    linux::{Errno, RLIM_INFINITY, RLIMIT_CPU, RLIMITS, layouts::Rlimit},
     machine::guest,
+    session,
     task::Process,
 };
 
-fn set_limit(process: &Process, index: usize, new: Rlimit, privileged: bool) -> Result<(), Errno> {
+fn set_limit(call: &Call<'_>, process: &Process, index: usize, new: Rlimit) -> Result<(), Errno> {
     if new.soft > new.hard {
         return Err(Errno::EINVAL);
     }
     let mut limits = process.limits.borrow_mut();
     let place = limits.get_mut(index).ok_or(Errno::EINVAL)?;
-    if new.hard > place.hard && !privileged {
+    // Only CAP_SYS_RESOURCE, which is never held, raises a hard limit.
+    if new.hard > place.hard {
         return Err(Errno::EPERM);
     }
     *place = new;
+    drop(limits);
+    if index == RLIMIT_CPU {
+        session::watch_cpu_limit(call.system, process);
+    }
     Ok(())
 }
 
@@ -39,7 +45,7 @@ pub(super) fn getrlimit(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn setrlimit(call: &mut Call<'_>) -> Outcome {
     let new: Rlimit = guest::read(call.argument(1))?;
-    set_limit(&call.task.process, call.argument(0) as usize, new, false)?;
+    set_limit(call, &call.task.process, call.argument(0) as usize, new)?;
     Ok(0)
 }
 
@@ -53,7 +59,7 @@ pub(super) fn prlimit64(call: &mut Call<'_>) -> Outcome {
         if call.argument(2) == 0 { None } else { Some(guest::read::<Rlimit>(call.argument(2))?) };
     let old = process.limits.borrow().get(index).copied().unwrap_or_default();
     if let Some(new) = new {
-        set_limit(&process, index, new, false)?;
+        set_limit(call, &process, index, new)?;
     }
     if call.argument(3) != 0 {
         guest::write(call.argument(3), &old)?;

@@ -4,8 +4,8 @@ use super::{Call, Outcome};
 use crate::{
     file::{Node, Object, path, watch},
     linux::{
-        AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, S_IFCHR, S_IFMT, S_IFSOCK,
-        S_ISGID, S_ISUID,
+        AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, S_IFCHR, S_IFDIR, S_IFMT,
+        S_IFSOCK, S_ISGID,
         layouts::{Stat, Statfs, Timespec, Timeval},
     },
     machine::guest,
@@ -169,7 +169,7 @@ fn change_mode(call: &Call<'_>, node: &Rc<Node>, mode: u32) -> Outcome {
     }
     check_writable(node)?;
     let mut mode = mode & 0o7777;
-    if !node.is_directory() && !credentials.is_member(meta.gid) && credentials.euid() != 0 {
+    if !credentials.may_set_group(meta.gid) {
         mode &= !S_ISGID;
     }
     node.change(|meta| meta.mode = meta.mode & S_IFMT | mode);
@@ -217,17 +217,14 @@ fn change_owner(call: &Call<'_>, node: &Rc<Node>, uid: u32, gid: u32) -> Outcome
     }
     check_writable(node)?;
     node.change(|meta| {
+        if meta.mode & S_IFMT != S_IFDIR {
+            meta.mode = credentials.without_set_ids(meta.mode, meta.gid);
+        }
         if uid != u32::MAX {
             meta.uid = uid;
         }
         if gid != u32::MAX {
             meta.gid = gid;
-        }
-        if meta.mode & S_IFMT == crate::linux::S_IFREG {
-            meta.mode &= !S_ISUID;
-            if meta.mode & 0o010 != 0 {
-                meta.mode &= !S_ISGID;
-            }
         }
     });
     watch::tell(node, watch::ATTRIBUTES);

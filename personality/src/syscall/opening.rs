@@ -105,7 +105,11 @@ fn check_open(
     walker.check(&meta, wanted)?;
     let is_device = matches!(node.file_type(), S_IFCHR | S_IFBLK | S_IFIFO);
     let is_read_only = wanted & 2 != 0 && !is_device && path::is_read_only(&found.directory);
-    if is_read_only { Err(Errno::EROFS) } else { Ok(()) }
+    match &node.kind {
+        _ if is_read_only => Err(Errno::EROFS),
+        Kind::File(data) if wanted & 2 != 0 && data.uses.is_run() => Err(Errno::ETXTBSY),
+        _ => Ok(()),
+    }
 }
 
 fn open_unnamed(call: &mut Call<'_>, fd: i32, path: &[u8], flags: u32, mode: u32) -> Outcome {
@@ -172,6 +176,7 @@ fn finish_open(call: &mut Call<'_>, node: &Rc<Node>, flags: u32, path: &[u8]) ->
         }
     };
     let file = OpenFile::new(object, Some(node.clone()), kept, path.to_vec());
+    file.opened_by_name();
     if flags & O_PATH == 0 {
         watch::tell(node, watch::OPEN);
     }

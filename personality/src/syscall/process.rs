@@ -15,8 +15,8 @@ use crate::{
 };
 use alloc::{rc::Rc, vec::Vec};
 
-/// Arguments and environment strings of execve(2).
-const MAX_STRINGS: usize = 1 << 17;
+/// Bytes of one argument or environment string of execve(2), its end among them.
+const MAX_STRING: usize = 1 << 17;
 
 fn do_clone(call: &mut Call<'_>, arguments: &CloneArgs) -> Outcome {
     // After a wait for vfork's child the call comes here again: the child's number is remembered.
@@ -89,22 +89,19 @@ pub(super) fn vfork(call: &mut Call<'_>) -> Outcome {
     )
 }
 
-/// Reads an array of strings that ends with a null pointer.
-fn strings(address: u64) -> Result<Vec<Vec<u8>>, Errno> {
+/// Reads an array of strings that ends with a null pointer; what they take goes from the room for them.
+fn strings(address: u64, room: &mut u64) -> Result<Vec<Vec<u8>>, Errno> {
     let mut list = Vec::new();
-    let mut total = 0;
     let mut at = address;
     while at != 0 {
         let pointer: u64 = guest::read(at)?;
         if pointer == 0 {
             break;
         }
-        let text = guest::read_string(pointer, MAX_STRINGS)
+        let text = guest::read_string(pointer, MAX_STRING - 1)
             .map_err(|errno| if errno == Errno::ENAMETOOLONG { Errno::ETOOBIG } else { errno })?;
-        total += text.len() + 9;
-        if total > 2 << 20 {
-            return Err(Errno::ETOOBIG);
-        }
+        // With the pointer to it.
+        *room = room.checked_sub(text.len() as u64 + 9).ok_or(Errno::ETOOBIG)?;
         list.push(text);
         at += 8;
     }
@@ -126,8 +123,9 @@ fn execute(
     let process = call.task.process.clone();
     let node =
         call.node_at(fd, &path, flags & AT_SYMLINK_NOFOLLOW == 0, flags & AT_EMPTY_PATH != 0)?;
-    let mut arguments = strings(arguments)?;
-    let environment = strings(environment)?;
+    let mut room = exec::room_for_strings(&process);
+    let mut arguments = strings(arguments, &mut room)?;
+    let environment = strings(environment, &mut room)?;
     if arguments.is_empty() {
         arguments.push(Vec::new());
     }

@@ -28,7 +28,11 @@ pub(super) fn truncate(call: &mut Call<'_>) -> Outcome {
             return Err(Errno::EISDIR);
         }
         walker.check(&node.meta(), 2)?;
-        if crate::file::path::is_read_only(&node) { Err(Errno::EROFS) } else { Ok(node) }
+        match &node.kind {
+            _ if crate::file::path::is_read_only(&node) => Err(Errno::EROFS),
+            Kind::File(data) if data.uses.is_run() => Err(Errno::ETXTBSY),
+            _ => Ok(node),
+        }
     })?;
     resize(call, &node, call.argument(1))
 }
@@ -59,6 +63,7 @@ pub(super) fn set_size(
 ) -> Result<(), Errno> {
     let shrinks = size < data.size();
     data.truncate(size)?;
+    node.lose_set_ids(call.task);
     node.touch_modified();
     watch::tell(node, watch::MODIFY);
     if shrinks {
@@ -122,5 +127,6 @@ pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
             return Err(Errno::EOPNOTSUPP.into());
         }
     }
+    node.lose_set_ids(call.task);
     Ok(0)
 }

@@ -1,6 +1,6 @@
 //! Who a process is: users, groups, capabilities (credentials(7), capabilities(7)).
 
-use crate::linux::{S_IFDIR, S_IFMT};
+use crate::linux::{S_IFDIR, S_IFMT, S_ISGID, S_ISUID};
 use alloc::vec::Vec;
 
 /// CAP_CHOWN and the others that matter here.
@@ -9,6 +9,8 @@ pub const CAP_CHOWN: u32 = 0;
 pub const CAP_DAC_OVERRIDE: u32 = 1;
 /// Act as a file's owner.
 pub const CAP_FOWNER: u32 = 3;
+/// Keep set-user-ID and set-group-ID over a change.
+pub const CAP_FSETID: u32 = 4;
 /// Signal anybody.
 pub const CAP_KILL: u32 = 5;
 /// Change groups.
@@ -99,6 +101,17 @@ impl Credentials {
     #[must_use]
     pub const fn owns(&self, uid: u32) -> bool {
         self.users[3] == uid || self.has(CAP_FOWNER)
+    }
+    /// Whether it may give something of a group set-group-ID.
+    #[must_use]
+    pub fn may_set_group(&self, gid: u32) -> bool {
+        self.is_member(gid) || self.has(CAP_FSETID)
+    }
+    /// A mode without set-user-ID, and without set-group-ID where that gives a program's user the group, or the group is not one of these.
+    #[must_use]
+    pub fn without_set_ids(&self, mode: u32, gid: u32) -> u32 {
+        let loses_group = mode & 0o010 != 0 || !self.may_set_group(gid);
+        mode & !S_ISUID & !(if loses_group { S_ISGID } else { 0 })
     }
     /// Follows a change of users: capabilities go with the last root user.
     pub fn update_capabilities(&mut self, before: [u32; 4]) {

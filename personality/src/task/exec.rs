@@ -6,7 +6,7 @@ use super::{
     layout::{Layout, MAX_STACK, WORD},
 };
 use crate::{
-    file::{Node, device, lower, node::Meta, path::Walker},
+    file::{Kind, Node, device, lower, node::Meta, path::Walker, uses::Part},
     linux::{
         ADDR_NO_RANDOMIZE, Errno, PER_CLEAR_ON_SETID, PROT_EXEC, PROT_READ, PROT_WRITE,
         RLIMIT_STACK, S_IFREG, S_ISGID, S_ISUID,
@@ -24,8 +24,11 @@ use kernel_abi::PAGE_SIZE;
 const PAGE: u64 = PAGE_SIZE;
 /// Bytes of a `#!` line that are looked at.
 const SCRIPT_LINE: usize = 256;
-/// `#!` scripts that may name each other.
+/// `#!` scripts that may name each other before one names a program.
 const MAX_SCRIPTS: u32 = 5;
+/// Bytes of arguments and environment that the shortest stack has room for, and the longest.
+const MIN_STRINGS: u64 = 128 << 10;
+const MAX_STRINGS: u64 = 6 << 20;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -60,29 +63,19 @@ pub struct Loaded {
 /// Follows `#!` lines to the program that really runs.
 fn resolve_scripts(request: Request, walker: &Walker<'_>) -> Result<Request, Errno> {
     let mut request = request;
-    for _ in 0..MAX_SCRIPTS {
-        check_executable(&request.node, walker)?;
+    check_executable(&request.node, walker)?;
+    for _ in 0..=MAX_SCRIPTS {
         let head = read_at(&request.node, 0, SCRIPT_LINE)?;
-        let Some(line) = head.strip_prefix(b"#!") else { return Ok(request) };
-        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let line = line.trim_ascii();
-        let split =
-            line.iter().position(|byte| *byte == b' ' || *byte == b'\t').unwrap_or(line.len());
-        let (interpreter, argument) = line.split_at(split);
-        if interpreter.is_empty() {
-            return Err(Errno::ENOEXEC);
-        }
-        let mut arguments = alloc::vec![interpreter.to_vec()];
-        let argument = argument.trim_ascii();
-        if !argument.is_empty() {
-            arguments.push(argument.to_vec());
-        }
+        let Some(script) = script_line(&head)? else { return Ok(request) };
+        let mut arguments = alloc::vec![script.interpreter.to_vec()];
+        arguments.extend(script.argument.map(<[u8]>::to_vec));
         arguments.push(request.path.clone());
         arguments.extend(request.arguments.into_iter().skip(1));
-        let node = walker.find(interpreter, true)?;
+        let node = walker.find(script.interpreter, true)?;
+        check_executable(&node, walker)?;
         request = Request {
             node,
-            path: interpreter.to_vec(),
+            path: script.interpreter.to_vec(),
             arguments,
             environment: request.environment,
         };
@@ -90,11 +83,50 @@ fn resolve_scripts(request: Request, walker: &Walker<'_>) -> Result<Request, Err
     Err(Errno::ELOOP)
 }
 
+/// What a script says of who reads it.
+struct ScriptLine<'a> {
+    interpreter: &'a [u8],
+    argument: Option<&'a [u8]>,
+}
+
+/// The `#!` line of a file's first bytes, if it has one.
+fn script_line(head: &[u8]) -> Result<Option<ScriptLine<'_>>, Errno> {
+    let Some(rest) = head.strip_prefix(b"#!") else { return Ok(None) };
+    let is_blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
+    let is_end = |byte: &u8| is_blank(byte) || *byte == 0;
+    let from = |text: &'_ [u8]| text.iter().take_while(|byte| is_blank(byte)).count();
+    let end = rest.iter().position(|byte| *byte == b'\n');
+    let line = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+    let line = line.get(from(line)..).unwrap_or_default();
+    let split = line.iter().position(is_end);
+    // Of a line without an end in sight, the interpreter's name may be cut off.
+    let is_cut = end.is_none() && split.is_none() && head.len() >= SCRIPT_LINE;
+    let (interpreter, argument) = line.split_at(split.unwrap_or(line.len()));
+    if interpreter.is_empty() || is_cut {
+        return Err(Errno::ENOEXEC);
+    }
+    let argument = argument.get(from(argument)..).unwrap_or_default();
+    let argument = argument.split(|byte| *byte == 0).next().unwrap_or_default();
+    let length = argument.iter().rposition(|byte| !is_blank(byte)).map_or(0, |last| last + 1);
+    let argument = argument.get(..length).filter(|argument| !argument.is_empty());
+    Ok(Some(ScriptLine { interpreter, argument }))
+}
+
 fn check_executable(node: &Rc<Node>, walker: &Walker<'_>) -> Result<(), Errno> {
     if node.file_type() != S_IFREG || lower::forbids_programs(node.device) {
         return Err(Errno::EACCES);
     }
-    walker.check(&node.meta(), 1)
+    walker.check(&node.meta(), 1)?;
+    match &node.kind {
+        Kind::File(data) if data.uses.is_written() => Err(Errno::ETXTBSY),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of arguments and environment that a process may give a program: a quarter of the stack, within bounds.
+#[must_use]
+pub fn room_for_strings(process: &Process) -> u64 {
+    (process.limit(RLIMIT_STACK) / 4).clamp(MIN_STRINGS, MAX_STRINGS)
 }
 
 /// Loads a program into new memory and attaches the calling thread to it.
@@ -133,7 +165,13 @@ pub fn load(
         interpreter_bias = parsed.load(&memory, node, path, None)?;
         entry = interpreter_bias.wrapping_add(parsed.entry);
     }
-    let size = process.limit(RLIMIT_STACK).clamp(128 << 10, MAX_STACK) & !(PAGE - 1);
+    // What it begins with does not count against a short stack.
+    let strings = size_of_strings(&request, &called);
+    if strings > room_for_strings(process) {
+        return Err(Errno::ETOOBIG);
+    }
+    let size = process.limit(RLIMIT_STACK).clamp(128 << 10, MAX_STACK);
+    let size = size.max(strings + (128 << 10)) & !(PAGE - 1);
     let first = layout.stack_end - layout.stack_unused;
     // All of the limit is left below where it begins; what is more than that costs nothing, and a page table for the rest of 2 MiB would.
     let unit = if size < WORD { PAGE } else { WORD };
@@ -162,7 +200,7 @@ pub fn load(
         is_secure: set_ids != (None, None),
         vdso,
     };
-    let stack = build_stack(&memory, (&request, &called), &vector, process, (first, size))?;
+    let stack = build_stack(&memory, (&request, &called), &vector, process, first)?;
     Ok(Loaded { memory, entry, stack, request, called, set_ids })
 }
 
@@ -195,21 +233,20 @@ struct Vector {
     vdso: u64,
 }
 
+/// Bytes of a program's strings and of the pointers to them.
+fn size_of_strings(request: &Request, called: &[u8]) -> u64 {
+    let all = request.arguments.iter().chain(&request.environment);
+    all.map(|text| text.len() as u64 + 9).sum::<u64>() + called.len() as u64 + 1
+}
+
 /// Writes strings, auxiliary vector, environment and arguments; the first stack pointer.
 fn build_stack(
     memory: &Memory,
     (request, called): (&Request, &[u8]),
     vector: &Vector,
     process: &Process,
-    (first, size): (u64, u64),
+    first: u64,
 ) -> Result<u64, Errno> {
-    let strings = |list: &[Vec<u8>]| list.iter().map(|text| text.len() as u64 + 1).sum::<u64>();
-    let total = strings(&request.arguments) + strings(&request.environment) + called.len() as u64;
-    let pointers = (request.arguments.len() + request.environment.len()) as u64 * 8;
-    // A quarter of the stack, as Linux allows.
-    if total.saturating_add(pointers) > size / 4 {
-        return Err(Errno::ETOOBIG);
-    }
     let mut at = first - 16;
     let mut push = |bytes: &[u8], terminated: bool| -> Result<u64, Errno> {
         at -= bytes.len() as u64 + u64::from(terminated);
@@ -303,7 +340,7 @@ pub fn enter(task: &Rc<Task>, loaded: Loaded) {
     let name = called.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     set_name(task, name);
     *process.program.borrow_mut() = super::Program {
-        node: Some(request.node),
+        file: Some(Part::running(&request.node)),
         path: request.path.clone(),
         arguments: request.arguments,
     };

@@ -107,8 +107,9 @@ fn finish_process(system: &System, process: &Rc<Process>) {
     parent.queue.wake();
 }
 
-/// Gives a process's memory back.
+/// Gives a process's memory back, and its program, which may be written again.
 pub fn drop_memory(process: &Process) {
+    process.program.borrow_mut().file = None;
     memory::leave(process.memory.replace(Rc::new(Memory::default())));
 }
 

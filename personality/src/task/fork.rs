@@ -71,6 +71,7 @@ pub fn clone(system: &mut System, task: &Rc<Task>, arguments: &CloneArgs) -> Res
     child.process.tasks.borrow_mut().push(child.clone());
     if flags & CLONE_THREAD == 0 {
         system.processes.insert(child.process.clone());
+        crate::session::watch_cpu_limit(system, &child.process);
     }
     start_thread(prepared, start).map_err(|_| Errno::EAGAIN)?;
     Ok(tid)
@@ -209,6 +210,7 @@ fn fork_process(
         borrows_memory: Cell::new(flags & CLONE_VFORK != 0),
         alarm: Cell::new((0, 0)),
         cpu_alarms: Default::default(),
+        time_asked: Cell::new(0),
         timers: RefCell::default(),
         children_time: Cell::new(0),
         ended_time: Cell::new(0),
@@ -255,6 +257,7 @@ pub fn first_process(processes: &Processes, pid: i32, number: u32) -> Result<Rc<
         borrows_memory: Cell::new(false),
         alarm: Cell::new((0, 0)),
         cpu_alarms: Default::default(),
+        time_asked: Cell::new(0),
         timers: RefCell::default(),
         children_time: Cell::new(0),
         ended_time: Cell::new(0),
@@ -282,7 +285,7 @@ pub fn init_process(processes: &Processes) -> Result<Rc<Process>, Errno> {
     let init = first_process(processes, pid, 0)?;
     init.daemon_number.set(None);
     *init.program.borrow_mut() = super::Program {
-        node: None,
+        file: None,
         path: b"/sbin/init".to_vec(),
         arguments: alloc::vec![b"init".to_vec()],
     };

@@ -19,7 +19,7 @@ pub mod shortage;
 pub mod signal;
 
 use crate::{
-    file::{FileTable, Node, terminal::Terminal},
+    file::{FileTable, Node, terminal::Terminal, uses::Part},
     linux::{
         Errno, RLIM_INFINITY, RLIMIT_CORE, RLIMIT_NOFILE, RLIMIT_STACK, RLIMITS,
         layouts::{Rlimit, Sigaltstack},
@@ -113,6 +113,8 @@ pub struct Process {
     pub alarm: Cell<(u64, u64)>,
     /// ITIMER_VIRTUAL and ITIMER_PROF: the CPU time at which it expires next (0 never), and its interval, in ticks.
     pub cpu_alarms: [Cell<(u64, u64)>; 2],
+    /// When its tasks were asked how long they have computed (TSC, 0: they were not).
+    pub time_asked: Cell<u64>,
     /// POSIX timers.
     pub timers: RefCell<BTreeMap<i32, Rc<signal::PosixTimer>>>,
     /// CPU time of children that were waited for, in ticks.
@@ -145,7 +147,7 @@ pub struct Process {
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     /// The file.
-    pub node: Option<Rc<Node>>,
+    pub file: Option<Part>,
     /// Its path.
     pub path: Vec<u8>,
     /// Arguments.

@@ -4,9 +4,10 @@ use super::{Kind, Node, major, minor};
 use crate::{
     file::watch,
     linux::{
-        Errno,
+        Errno, S_IFREG, S_ISGID, S_ISUID,
         layouts::{Stat, Statx, StatxTimestamp},
     },
+    task::{Task, credentials::CAP_FSETID},
 };
 use alloc::vec::Vec;
 
@@ -71,6 +72,18 @@ impl Node {
             rdev_minor: minor(stat.rdev),
             dev_minor: stat.dev as u32,
             ..Statx::default()
+        }
+    }
+
+    /// What a change of its contents by a task takes from a regular file: set-user-ID and set-group-ID, unless the task may keep them.
+    pub fn lose_set_ids(&self, by: &Task) {
+        let meta = self.meta.get();
+        if meta.mode & (S_ISUID | S_ISGID) == 0 || self.file_type() != S_IFREG {
+            return;
+        }
+        let credentials = by.credentials();
+        if !credentials.has(CAP_FSETID) {
+            self.change(|meta| meta.mode = credentials.without_set_ids(meta.mode, meta.gid));
         }
     }
 

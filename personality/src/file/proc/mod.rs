@@ -272,7 +272,9 @@ impl ProcNode {
     pub fn link_node(&self) -> Option<Rc<Node>> {
         match &self.place {
             Place::Descriptor(pid, fd) => self.file(*pid, *fd).ok()?.node.clone(),
-            Place::Of(pid, "exe") => self.live(*pid).ok()?.program.borrow().node.clone(),
+            Place::Of(pid, "exe") => {
+                self.live(*pid).ok()?.program.borrow().file.as_ref().map(|file| file.node().clone())
+            }
             Place::Of(pid, name @ ("cwd" | "root")) => {
                 let process = self.live(*pid).ok()?;
                 let place = process.tasks.borrow().first()?.place();
