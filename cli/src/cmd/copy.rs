@@ -2,6 +2,8 @@
 //!
 //! What comes from a container is not trusted: it is unpacked below the target only, without owners, set-user-ID bits and devices.
 
+mod landing;
+
 use crate::{
     client::{self, Client, ask},
     error::{CliError, Result},
@@ -9,6 +11,7 @@ use crate::{
 };
 use clap::Args;
 use daemon::api::{FromDaemon, Progress, Reply, Request, ToDaemon};
+use landing::Landing;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -101,15 +104,17 @@ impl Incoming {
         Ok(Self { client, ready, is_over: false, refusal: None, copied })
     }
 
-    /// Reads what is left and tells how it ended; a refusal explains more than what followed from it.
-    fn finish(mut self, result: io::Result<()>, what: &str) -> Result<()> {
-        let rest = match result {
-            Ok(()) => io::copy(&mut self, &mut io::sink()).map(|_| ()),
-            error => error,
-        };
+    /// Reads what is left; an error if the archive was not whole.
+    fn drain(&mut self) -> io::Result<()> {
+        io::copy(self, &mut io::sink())?;
+        if self.refusal.is_some() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    /// Tells how it ended; a refusal explains more than what followed from it.
+    fn finish(self, result: io::Result<()>, what: &str) -> Result<()> {
         match self.refusal {
             Some(refusal) => Err(refusal),
-            None => rest.map_err(failed(what)),
+            None => result.map_err(failed(what)),
         }
     }
 }
@@ -170,41 +175,31 @@ fn copy_out(container: &str, path: &str, target: &str) -> Result<()> {
 /// Puts an archive where it belongs.
 fn receive(mut incoming: Incoming, path: &str, target: &str) -> Result<()> {
     if target == "-" {
-        let copied = io::copy(&mut incoming, &mut io::stdout().lock()).map(|_| ());
+        let copied =
+            io::copy(&mut incoming, &mut io::stdout().lock()).and_then(|_| incoming.drain());
         return incoming.finish(copied, "standard output");
     }
     let place = Path::new(target);
-    if place.is_dir() {
-        let unpacked = unpack(&mut incoming, place);
-        return incoming.finish(unpacked, target);
-    }
-    if target.ends_with('/') {
+    let is_folder = place.is_dir();
+    if !is_folder && target.ends_with('/') {
         return Err(CliError::Usage(format!("{target}: no such directory")));
     }
-    // The archive has the source's name: it is unpacked beside the target and then gets its name.
+    if fs::metadata(place).is_ok_and(|meta| !meta.is_dir() && !meta.is_file()) {
+        return Err(CliError::Usage(format!("{target} is neither a file nor a directory")));
+    }
     let beside = place.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let beside = beside.unwrap_or(Path::new("."));
-    let temporary = beside.join(format!(".mett-cp-{}", std::process::id()));
-    fs::create_dir(&temporary).map_err(failed(target))?;
-    let unpacked = unpack(&mut incoming, &temporary).and_then(|()| {
-        let is_contents = path == "." || path.ends_with("/.");
-        if is_contents { fs::rename(&temporary, place) } else { adopt(&temporary, place) }
+    let beside = if is_folder { place } else { beside.unwrap_or(Path::new(".")) };
+    let landing = Landing::beside(beside).map_err(failed(target))?;
+    let unpacked = unpack(&mut incoming, landing.folder()).and_then(|()| incoming.drain());
+    let landed = unpacked.and_then(|()| match path {
+        _ if is_folder => landing.merge_into(place),
+        // A folder's contents have no name of their own.
+        "." => landing.become_folder(place),
+        path if path.ends_with("/.") => landing.become_folder(place),
+        _ => landing.adopt(place),
     });
-    match fs::remove_dir_all(&temporary) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(failed(target)(cause)),
-        _ => {}
-    }
-    incoming.finish(unpacked, target)
-}
-
-/// Gives the only entry of a folder its final name.
-fn adopt(folder: &Path, place: &Path) -> io::Result<()> {
-    let Some(entry) = fs::read_dir(folder)?.next() else { return Ok(()) };
-    let path = entry?.path();
-    if place.exists() && path.is_dir() {
-        return Err(io::Error::other("a directory cannot replace a file"));
-    }
-    fs::rename(path, place)
+    drop(landing);
+    incoming.finish(landed, target)
 }
 
 /// Unpacks an archive below a folder.

@@ -11,6 +11,7 @@ use serde_json::json;
 use std::{
     fs,
     io::Read as _,
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -50,6 +51,10 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
         home.run(&["rm", "-f", "orphan"]).succeeds()
     });
     cases.case("an interrupted copy leaves nothing", interrupted_copy);
+    cases.case(
+        "a killed copy leaves nothing under its name, and the next one removes what it left",
+        killed_copy,
+    );
     cases.case("a full disk is named, and leaves nothing", |_| full_disk(bed));
     cases.case("a compartment that misbehaves hurts only itself", hostile);
     cases.case("a missing emulator is named", |_| {
@@ -167,6 +172,36 @@ fn interrupted_copy(home: &Home<'_>) -> Result<()> {
     let left = fs::read_dir(&folder)?.count();
     ensure!(left == 0, "{left} files are left");
     home.run(&["exec", "copied", "ls", "/large"]).succeeds()?;
+    home.run(&["rm", "-f", "copied"]).succeeds()
+}
+
+fn killed_copy(home: &Home<'_>) -> Result<()> {
+    home.sleeper("copied")?;
+    let fill = "dd if=/dev/zero of=/large bs=1M count=100; mkdir /small; echo small > /small/f";
+    home.run(&["exec", "copied", "sh", "-c", fill]).succeeds()?;
+    let folder = home.path.join("killed");
+    fs::create_dir_all(folder.join("into"))?;
+    let names = |folder: &Path| -> Result<Vec<String>> {
+        let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().into_string()));
+        let names: Result<Vec<_>> = names.collect();
+        Ok(names?.into_iter().flatten().filter(|name| name != "into").collect())
+    };
+    // To a new name, and into a folder.
+    for (target, place) in [("here", folder.clone()), ("into", folder.join("into"))] {
+        let mut command = home.command(&["cp", "copied:/large", target]);
+        let mut child = command.current_dir(&folder).stdout(Stdio::null()).spawn()?;
+        until("it has begun", || Ok(!names(&place)?.is_empty()))?;
+        child.kill()?;
+        child.wait()?;
+        let left = names(&place)?;
+        ensure!(left.len() == 1 && left[0].starts_with(".mett-cp-"), "{left:?}");
+        let mut command = home.command(&["cp", "copied:/small/f", target]);
+        let next = command.current_dir(&folder).output()?;
+        Outcome::new("cp", next).is(0, "", "")?;
+        let expected = if target == "here" { "here" } else { "f" };
+        let left = names(&place)?;
+        ensure!(left == [expected], "{left:?}");
+    }
     home.run(&["rm", "-f", "copied"]).succeeds()
 }
 
