@@ -144,7 +144,7 @@ fn write_file(walker: &Walker<'_>, path: &[u8], contents: &[u8]) -> Result<(), E
     let directory = make_directories(walker, directory)?;
     let name = name.get(1..).filter(|name| !name.is_empty()).ok_or(Errno::EINVAL)?;
     let data = FileData::new();
-    data.write(0, &mut Source::kernel(contents))?;
+    data.write(0, &mut Source::kernel(contents), u64::MAX)?;
     let node = Node::new(Kind::File(data), S_IFREG | 0o644, 0, 0, 0, directory.device);
     directory.unlink(name);
     directory.link(name, node)

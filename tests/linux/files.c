@@ -1,5 +1,6 @@
 /* Files and directories: open flags, rename, links, permissions, sparse files, directory reading. */
 #include "check.h"
+#include <sys/resource.h>
 #include <dirent.h>
 #include <sys/file.h>
 #include <sys/uio.h>
@@ -324,4 +325,21 @@ CASE(descriptors, "dup(2)")
     CHECK(dup2(fd, fd) == fd && close(fd) == 0);
     CHECK_ERRNO(close(fd), EBADF);
     CHECK((fcntl(50, F_GETFL) & O_ACCMODE) == O_RDONLY);
+}
+
+CASE(a_file_is_written_up_to_its_limit, "getrlimit(2) RLIMIT_FSIZE")
+{
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 5000, 5000 }) == 0);
+    static char bytes[8000];
+    int fd = open("/tmp/limited", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    CHECK(fd >= 0 && write(fd, bytes, sizeof bytes) == 5000);
+    CHECK_ERRNO(write(fd, bytes, 1), EFBIG);
+    CHECK(write(fd, bytes, 0) == 0);
+    CHECK(pwrite(fd, bytes, 100, 4950) == 50);
+    CHECK_ERRNO(pwrite(fd, bytes, 1, 6000), EFBIG);
+    CHECK_ERRNO(ftruncate(fd, 5001), EFBIG);
+    struct stat stat_of;
+    CHECK(fstat(fd, &stat_of) == 0 && stat_of.st_size == 5000);
+    unlink("/tmp/limited");
 }

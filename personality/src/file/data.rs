@@ -224,15 +224,16 @@ impl FileData {
         (taken, result)
     }
 
-    /// Writes at an offset until the source is empty; bytes written.
+    /// Writes at an offset until the source is empty or the file as large as a limit allows; bytes written.
     ///
     /// # Errors
     /// `EFBIG`, `ENOSPC` (memory is exhausted), `EFAULT`; if some was written, that is returned instead.
-    pub fn write(&self, offset: u64, source: &mut Source<'_>) -> Result<usize, Errno> {
+    pub fn write(&self, offset: u64, source: &mut Source<'_>, limit: u64) -> Result<usize, Errno> {
+        let limit = limit.min(MAX_SIZE);
         let mut at = offset;
         let begun = source.done();
         while source.left() > 0 {
-            if at >= MAX_SIZE {
+            if at >= limit {
                 return if source.done() == begun {
                     Err(Errno::EFBIG)
                 } else {
@@ -240,7 +241,7 @@ impl FileData {
                 };
             }
             let within = at % PAGE;
-            let length = (source.left() as u64).min(PAGE - within) as usize;
+            let length = (source.left() as u64).min(PAGE - within).min(limit - at) as usize;
             let (taken, result) = self.write_page((at / PAGE, within as usize), length, source);
             at += taken as u64;
             if taken > 0 && at > self.size.get() {

@@ -343,10 +343,7 @@ impl OpenFile {
                     Some(position) => position,
                     None => self.offset.get(),
                 };
-                if at >= limit && source.left() > 0 {
-                    return Err(Errno::EFBIG);
-                }
-                let count = data.write(at, source)?;
+                let count = data.write(at, source, limit)?;
                 if position.is_none() {
                     self.offset.set(at + count as u64);
                 }

@@ -288,7 +288,7 @@ impl Writer {
                 let count = self.waiting.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 if let Some(Kind::File(data)) = node.as_ref().map(|node| &node.kind) {
                     let bytes = self.waiting.get(..count).unwrap_or_default();
-                    if data.write(at, &mut Source::kernel(bytes))? < count {
+                    if data.write(at, &mut Source::kernel(bytes), u64::MAX)? < count {
                         return Err(Errno::ENOSPC);
                     }
                 }
