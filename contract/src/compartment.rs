@@ -82,6 +82,8 @@ pub struct Spec {
     pub read_only: bool,
     /// tmpfs mounts.
     pub mounts: Vec<Mount>,
+    /// Directories that are made where the image lacks them.
+    pub directories: Vec<Vec<u8>>,
     /// Files the daemon puts over the image before the start (for example `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`): path, contents.
     pub files: Vec<(Vec<u8>, Vec<u8>)>,
     /// Resource limits.
@@ -170,6 +172,8 @@ pub enum ToCompartment {
 pub enum Question {
     /// Its processes.
     Processes,
+    /// How many tasks there are, as Linux's controller of their number counts.
+    TaskCount,
     /// Unsupported Linux features that were tried: name and count.
     Gaps,
     /// Information about a path (`docker cp`).
@@ -279,6 +283,8 @@ pub enum StartFailure {
 pub enum Answer {
     /// The processes.
     Processes(Vec<ProcessRecord>),
+    /// The number of tasks.
+    TaskCount(u64),
     /// Feature identifiers and counts.
     Gaps(Vec<(String, u64)>),
     /// A path's information.

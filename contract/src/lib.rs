@@ -28,4 +28,4 @@ pub mod system;
 pub mod wire;
 
 /// Version of everything in this crate; exchanged in [`channel::Frame::Hello`]. Different versions refuse to talk.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;

@@ -60,6 +60,9 @@ pub fn mount_common(
 /// Of the image, or when memory is exhausted.
 pub fn furnish(root: &Rc<Node>, spec: &Spec) -> Result<(), Errno> {
     as_root(root, |walker| {
+        for path in &spec.directories {
+            make_directories(walker, path)?;
+        }
         for (path, contents) in &spec.files {
             write_file(walker, path, contents)?;
         }

@@ -394,6 +394,7 @@ fn answer(system: &mut System, question: u32, what: &Question) -> Option<Answer>
         Question::Processes => Answer::Processes(
             system.processes.all().iter().map(|process| record(process)).collect(),
         ),
+        Question::TaskCount => Answer::TaskCount(system.processes.population() as u64),
         Question::Gaps => Answer::Gaps(
             system.gaps.iter().map(|(name, count)| ((*name).to_string(), *count)).collect(),
         ),

@@ -31,18 +31,21 @@ pub(crate) enum Machine {
         memory: Option<String>,
     },
     /// Stop the machine, and with it all containers.
+    #[command(after_help = "Examples:\n  mett machine stop\n  mett machine stop --force")]
     Stop {
         /// Do not wait for containers to end by themselves.
         #[arg(short, long)]
         force: bool,
     },
     /// Show what the machine is doing.
+    #[command(after_help = "Examples:\n  mett machine status\n  mett machine status --format json")]
     Status {
         /// Form of the output.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
     /// Show the machine's log.
+    #[command(after_help = "Examples:\n  mett machine logs\n  mett machine logs -f -n 20")]
     Logs {
         /// Go on.
         #[arg(short, long)]
@@ -52,6 +55,7 @@ pub(crate) enum Machine {
         tail: Option<usize>,
     },
     /// Follow the machine's log.
+    #[command(after_help = "Example:\n  mett machine console")]
     Console,
 }
 

@@ -366,7 +366,7 @@ pub struct TenantSummary {
     pub memory: (u64, u64),
     /// Nanoseconds of CPU time that they have used in this machine.
     pub cpu_nanoseconds: u64,
-    /// Processes and threads.
+    /// Processes and threads, as the container counts them.
     pub threads: u64,
 }
 

@@ -17,6 +17,8 @@ pub fn container(record: &Record) -> Value {
         .collect();
     let tmpfs: Map<String, Value> =
         config.tmpfs.iter().map(|mount| (mount.path.clone(), json!(""))).collect();
+    let volumes: Map<String, Value> =
+        config.volumes.iter().map(|path| (path.clone(), json!({}))).collect();
     let nano_cpus = config.budget.cpu_millis.unwrap_or_default().saturating_mul(1_000_000);
     json!({
         "Id": record.id,
@@ -65,6 +67,7 @@ pub fn container(record: &Record) -> Value {
             "Cmd": config.command,
             "Image": record.image,
             "WorkingDir": config.working_directory,
+            "Volumes": volumes,
             "Labels": labels,
             "StopSignal": signal::name(config.stop_signal),
             "StopTimeout": config.stop_timeout,

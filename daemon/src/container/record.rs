@@ -51,6 +51,9 @@ pub struct Config {
     pub terminal: bool,
     /// The image's files cannot be changed.
     pub read_only: bool,
+    /// Directories that the image means for volumes: made where it lacks them.
+    #[serde(default)]
+    pub volumes: Vec<String>,
     /// Memory file systems.
     pub tmpfs: Vec<TmpfsMount>,
     /// Resource limits of processes.

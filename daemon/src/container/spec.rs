@@ -130,6 +130,7 @@ pub fn configure(
         interactive: options.interactive,
         terminal: options.terminal,
         read_only: options.read_only,
+        volumes: image.volumes.keys().cloned().collect(),
         tmpfs: options.tmpfs.clone(),
         ulimits: options.ulimits.clone(),
         init: options.init,
@@ -141,6 +142,7 @@ pub fn configure(
         stop_timeout: options.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT),
     };
     let texts = config.entrypoint.iter().chain(&config.command).chain(&config.environment);
+    let texts = texts.chain(&config.volumes);
     check_zero_bytes(texts.chain([&config.working_directory, &config.user]))?;
     Ok(config)
 }
@@ -184,6 +186,7 @@ pub fn personality(record: &Record, size: Option<WindowSize>) -> Spec {
         hostname: config.hostname.clone(),
         read_only: config.read_only,
         mounts: mounts.collect(),
+        directories: bytes(&config.volumes),
         files: vec![
             file("/etc/hostname", format!("{}\n", config.hostname)),
             file("/etc/hosts", hosts),

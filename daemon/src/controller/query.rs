@@ -17,7 +17,10 @@ use contract::{
     compartment::{Answer, Question},
     compartments::{CapabilityRecord, Request, Response},
 };
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+/// How long a compartment may think about how many tasks it has.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A container's log, being read.
 #[derive(Debug)]
@@ -161,7 +164,12 @@ impl Daemon {
             Response::Stat(stat) => {
                 found.cpu_nanoseconds = stat.cpu_nanoseconds;
                 (found.memory, found.memory_peak, found.memory_limit) = stat.memory;
-                found.threads = stat.threads.0;
+                // A personality that does not say is counted by its threads.
+                let counted = tokio::time::timeout(PATIENCE, running.hub.ask(Question::TaskCount));
+                found.threads = match counted.await {
+                    Ok(Some(Answer::TaskCount(count))) => count,
+                    _ => stat.threads.0,
+                };
                 Ok(found)
             }
             // It has ended in the meantime.

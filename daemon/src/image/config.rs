@@ -121,7 +121,7 @@ pub struct ImageConfig {
     /// Ports the program serves; recorded only.
     #[serde(deserialize_with = "nullable")]
     pub exposed_ports: BTreeMap<String, serde_json::Value>,
-    /// Directories meant for volumes; recorded only.
+    /// Directories meant for volumes.
     #[serde(deserialize_with = "nullable")]
     pub volumes: BTreeMap<String, serde_json::Value>,
 }

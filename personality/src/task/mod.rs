@@ -242,6 +242,13 @@ impl Processes {
     pub fn task_count(&self) -> usize {
         self.tasks.borrow().len()
     }
+    /// Tasks, and processes that have none: the dead that nobody has waited for, and an init of our own.
+    #[must_use]
+    pub fn population(&self) -> usize {
+        let processes = self.map.borrow();
+        let without = processes.values().filter(|process| process.tasks.borrow().is_empty());
+        self.task_count() + without.count()
+    }
     /// Whether there is no process.
     #[must_use]
     pub fn is_empty(&self) -> bool {

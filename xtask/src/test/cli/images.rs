@@ -98,6 +98,7 @@ fn configured(bed: &Bed, home: &Home<'_>) -> Result<()> {
         "Entrypoint": ["sh", "-c", "echo $GREETING; pwd; id -u; echo \"$@\"", "sh"], "Cmd": ["a", "b"],
         "Env": ["PATH=/bin", "GREETING=hello"], "WorkingDir": "/work/here", "User": "nobody",
         "StopSignal": "SIGUSR1", "Labels": { "made": "by hand" },
+        "Volumes": { "/var/lib/made": {}, "/bin": {}, "/bin/../other": {} },
     });
     let layer = layout::store(oci::busybox_layer()?, Compression::Gzip)?;
     let source = layout::folder(bed, "configured", &[layer], &config)?;
@@ -106,6 +107,13 @@ fn configured(bed: &Bed, home: &Home<'_>) -> Result<()> {
     home.run(&["run", "--rm", "-u", "0", "-w", "/", "-e", "GREETING=x", &source]).is(
         0,
         "x\n/\n0\na b\n",
+        "",
+    )?;
+    let script =
+        "stat -c '%a %u %F' /var/lib/made /other; ls /bin/busybox; echo x > /var/lib/made/x";
+    home.run(&["run", "--rm", "-u", "0", "--entrypoint", "sh", &source, "-c", script]).is(
+        0,
+        "755 0 directory\n755 0 directory\n/bin/busybox\n",
         "",
     )?;
     let script = "trap 'exit 8' USR1; echo ready; while :; do sleep 0.1; done";

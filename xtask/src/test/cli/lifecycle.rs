@@ -149,6 +149,22 @@ fn exec(home: &Home<'_>) -> Result<()> {
     home.run(&["exec", "host", "true"]).refuses(1, "no such container")
 }
 
+/// Tasks are counted as docker does: those of Linux, dead ones that nobody has waited for among them, and none of the system's own.
+fn counted(home: &Home<'_>) -> Result<()> {
+    let count = || -> Result<u64> {
+        let stats = home.run(&["stats", "--no-stream", "--format", "json", "told"]);
+        stats.succeeds()?;
+        let value: serde_json::Value = serde_json::from_slice(&stats.stdout)?;
+        value.get("PIDs").and_then(serde_json::Value::as_u64).context("no PIDs")
+    };
+    ensure!(count()? == 1, "{} tasks of one sleeper", count()?);
+    // An alarm makes the system's own thread for timers; the child of the second is dead when its parent has become another program.
+    for script in ["exec timeout 900 sleep 1000", "sleep 0 & exec sleep 1000"] {
+        home.run(&["exec", "-d", "told", "sh", "-c", script]).succeeds()?;
+    }
+    until("1 and 2 of timeout and 2 tasks", || Ok(count()? == 5))
+}
+
 fn tell(home: &Home<'_>) -> Result<()> {
     home.sleeper("told")?;
     home.run(&["top", "told"]).has("sleep 1000")?;
@@ -164,6 +180,7 @@ fn tell(home: &Home<'_>) -> Result<()> {
     stats.succeeds()?;
     let value: serde_json::Value = serde_json::from_slice(&stats.stdout)?;
     ensure!(value.get("Memory").and_then(serde_json::Value::as_u64) > Some(0), "{value}");
+    counted(home)?;
     home.run(&["exec", "told", "cat", "/sys/fs/cgroup/memory.max"]).is(0, "67108864\n", "")?;
     let inspected = home.run(&["inspect", "told"]);
     inspected.succeeds()?;
