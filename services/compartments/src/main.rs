@@ -39,9 +39,13 @@ fn serve() -> rt::Result<()> {
     let mut registry = Registry::new(notification)?;
     let mut channel = Channel::open(notification);
     loop {
-        let received = match server.receive(rt::object::FOREVER) {
+        let received = match server.receive(registry.patience()) {
             Ok(received) => received,
             Err(rt::Error::Kicked) => continue,
+            Err(rt::Error::TimedOut) => {
+                registry.look_at_templates();
+                continue;
+            }
             Err(error) => return Err(error),
         };
         if received.badge == u64::MAX {

@@ -171,8 +171,18 @@ impl Registry {
                 gone.push(*id);
             }
         }
-        self.templates.advance(self.workshop.domain());
+        self.look_at_templates();
         gone.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
+    /// Until when (TSC) to wait for what is asked before the templates are looked at.
+    pub(crate) fn patience(&self) -> u64 {
+        self.templates.patience()
+    }
+
+    /// Goes on with the templates that are being prepared.
+    pub(crate) fn look_at_templates(&mut self) {
+        self.templates.advance(self.workshop.domain());
     }
 
     fn remove(&mut self, id: u64) -> Option<(u64, Death)> {

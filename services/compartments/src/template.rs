@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use contract::{compartments::Create, images::Digest};
 use rt::{
     Domain, clock,
+    object::FOREVER,
     template::{Memory, Preparing},
 };
 
@@ -36,6 +37,11 @@ enum State {
     Never,
 }
 
+/// When (TSC) what is being prepared since a time has had its time.
+fn end_of_patience(since: u64) -> u64 {
+    since.saturating_add(clock::ticks(PATIENCE))
+}
+
 impl State {
     const fn is_template(&self) -> bool {
         matches!(self, Self::Preparing(..) | Self::Ready(_))
@@ -46,7 +52,7 @@ impl State {
         let Self::Preparing(preparing, since) = self else { return };
         if preparing.rests() {
             *self = preparing.keep(payer).map_or(Self::Never, Self::Ready);
-        } else if clock::nanoseconds(clock::now().saturating_sub(*since)) > PATIENCE {
+        } else if clock::now() >= end_of_patience(*since) {
             *self = Self::Never;
         }
     }
@@ -92,6 +98,15 @@ impl Templates {
                 self.known.push((create.layers.clone(), State::Once));
             }
         }
+    }
+
+    /// Until when (TSC) one that is being prepared may take; [`FOREVER`] if none is.
+    pub(crate) fn patience(&self) -> u64 {
+        let until = |(_, state): &(_, State)| match state {
+            State::Preparing(_, since) => Some(end_of_patience(*since)),
+            _ => None,
+        };
+        self.known.iter().filter_map(until).min().unwrap_or(FOREVER)
     }
 
     /// Looks at those that are being prepared.

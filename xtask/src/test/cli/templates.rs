@@ -5,7 +5,7 @@ use super::{
     home::{Home, IMAGE, until},
 };
 use anyhow::{Result, ensure};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Starts of one image: some before its template, some with it.
 const STARTS: usize = 8;
@@ -13,6 +13,7 @@ const STARTS: usize = 8;
 pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     // A machine of their own: it has to have no template at first, and what it uses is counted.
     let home = Home::with_image(cases.bed, "templates")?;
+    cases.case("what prepares a template is over soon, though nobody asks", |_| unattended(&home));
     cases.case("compartments of one template see nothing of each other", |_| strangers(&home));
     cases.case("compartments of one template draw their own random numbers", |_| random(&home));
     cases.case("a compartment with a memory limit begins with a template", |_| {
@@ -30,6 +31,33 @@ pub(super) fn run(cases: &mut Cases<'_>) -> Result<()> {
     });
     cases.case("a template holds no image", |_| removed(&home));
     Ok(())
+}
+
+/// The second start of an image begins a template: the Domain and the thread that prepare it go, and a Space stays.
+fn unattended(home: &Home<'_>) -> Result<()> {
+    home.sleeper("first")?;
+    let before = held(home)?;
+    home.run(&["rm", "-f", "first"]).succeeds()?;
+    home.sleeper("second")?;
+    let after =
+        before.iter().map(|(kind, count)| (kind.clone(), count + u32::from(kind == "Space")));
+    let after: BTreeMap<String, u32> = after.collect();
+    until("only the template stays", || Ok(held(home)? == after))?;
+    home.run(&["rm", "-f", "second"]).succeeds()
+}
+
+/// How many capabilities of each kind the service of compartments holds.
+fn held(home: &Home<'_>) -> Result<BTreeMap<String, u32>> {
+    let outcome = home.run(&["system", "caps"]);
+    outcome.succeeds()?;
+    let mut kinds = BTreeMap::new();
+    for line in outcome.text().lines() {
+        let mut words = line.split_whitespace();
+        if let (Some("compartments"), Some(kind)) = (words.next(), words.nth(1)) {
+            *kinds.entry(kind.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(kinds)
 }
 
 /// Each has its own host name, its own files and nobody else's.
