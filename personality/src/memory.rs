@@ -26,8 +26,8 @@ use rt::{Domain, Space, startup::home_space};
 const PAGE: u64 = PAGE_SIZE;
 /// Flags of `SpaceZero`: `mprotect` may grant every access later.
 const MAY_ALL: u64 = 1 << 10 | 1 << 11;
-/// Bytes between two areas that fork passes over with them: those of one table of pages, as a break may lie behind its program.
-const SHORT_GAP: u64 = 512 * PAGE;
+/// Bytes between two areas that fork passes over with them: looking at longer holes costs more than another operation.
+const SHORT_GAP: u64 = 64 * PAGE;
 /// Mappings from this length on end at a multiple of it, so that the kernel needs one word for many of their untouched pages.
 const LARGE: u64 = 1 << 21;
 /// Areas a process may have (vm.max_map_count).

@@ -76,11 +76,15 @@ impl Node {
     }
 
     /// What a change of its contents by a task takes from a regular file: set-user-ID and set-group-ID, unless the task may keep them.
+    #[inline]
     pub fn lose_set_ids(&self, by: &Task) {
-        let meta = self.meta.get();
-        if meta.mode & (S_ISUID | S_ISGID) == 0 || self.file_type() != S_IFREG {
-            return;
+        if self.meta.get().mode & (S_ISUID | S_ISGID) != 0 && self.file_type() == S_IFREG {
+            self.take_set_ids(by);
         }
+    }
+
+    #[cold]
+    fn take_set_ids(&self, by: &Task) {
         let credentials = by.credentials();
         if !credentials.has(CAP_FSETID) {
             self.change(|meta| meta.mode = credentials.without_set_ids(meta.mode, meta.gid));
