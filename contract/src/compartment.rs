@@ -83,6 +83,7 @@ pub struct Spec {
     /// tmpfs mounts.
     pub mounts: Vec<Mount>,
     /// Directories that are made where the image lacks them.
+    #[serde(with = "crate::strings")]
     pub directories: Vec<Vec<u8>>,
     /// Files the daemon puts over the image before the start (for example `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`): path, contents.
     pub files: Vec<(Vec<u8>, Vec<u8>)>,

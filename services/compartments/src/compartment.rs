@@ -63,7 +63,7 @@ pub(crate) struct Compartment {
     pub(crate) watcher: Option<(Notification, u64)>,
 }
 
-/// The name of a layer's capability, and of its length.
+/// The name of a layer's capability, and of its length. Those that most images have are not made anew at every start.
 fn layer_name(index: usize) -> Cow<'static, str> {
     const FIRST: [&str; 8] =
         ["layer.0", "layer.1", "layer.2", "layer.3", "layer.4", "layer.5", "layer.6", "layer.7"];
